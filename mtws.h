@@ -1,0 +1,4986 @@
+/* mtws.h: a WebSocket connection that stays. RFC 6455 client in one header, C99 or C++11.
+ *
+ * Version 0.1.0. No warranty. Licence: MIT-0 or public domain, as you choose; see the end of the file.
+ *
+ *     #define MTWS_IMPLEMENTATION      in ONE .c file, before anything else is included
+ *     #include "mtws.h"
+ *
+ * and plain #include "mtws.h" everywhere else. Nothing to link but libc.
+ *
+ *
+ * WHAT IT IS
+ *
+ * A client that holds a WebSocket connection open for years: it connects, notices when the link is
+ * dead, reconnects with backoff and jitter, keeps what could not be sent, sends it again until the
+ * server has it, and tells what became of every message. One call, mtws_poll, drives it. There is no
+ * thread, no global, no callback you must write, and no allocation after mtws_create.
+ *
+ *
+ * A COMPLETE PROGRAM
+ *
+ *     #define MTWS_IMPLEMENTATION
+ *     #include "mtws.h"
+ *     #include <stdio.h>
+ *
+ *     int main(void) {
+ *         mtws_client *ws;
+ *         mtws_event e;
+ *         if (mtws_create(&ws, NULL) != MTWS_OK) return 1;
+ *         if (mtws_connect(ws, "ws://127.0.0.1:9001/", NULL) != MTWS_OK) return 1;
+ *         mtws_send_text(ws, "hello");                  // kept until the server has it
+ *         while (mtws_poll(ws, &e, -1) == 1) {          // until disconnected or failed
+ *             if (e.type == MTWS_EVENT_MESSAGE) {
+ *                 printf("%.*s\n", (int)e.size, (const char *)e.data);
+ *                 mtws_disconnect(ws, 1000, NULL);
+ *             } else if (e.type == MTWS_EVENT_STATE) {
+ *                 printf("%s %s\n", mtws_state_name(e.state), e.reason);
+ *             }
+ *         }
+ *         mtws_destroy(ws);
+ *         return 0;
+ *     }
+ *
+ *
+ * CONTENTS (search for the tag)
+ *
+ *     >>config     macros that you may define
+ *     >>api        types and functions, each documented
+ *     >>platform   every call to the system
+ *     >>bytes >>names >>sha1 >>base64 >>utf8 >>random >>url >>http >>handshake >>frame >>message
+ *     >>queue >>backoff >>heartbeat                         pure rooms: no I/O, no clock, no heap
+ *     >>net        names and TCP as a transport
+ *     >>client     the state machine
+ *     >>public     the functions of api
+ *
+ *
+ * WHAT IT PROMISES
+ *
+ * 1. It stays connected. Whatever fails, it is CONNECTED again within one connect timeout, one capped
+ *    delay (or what the server's Retry-After asks for) and one connection after the cause is gone;
+ *    unless it was told to stop, its attempts are limited and used up, or no retry can mend the error.
+ * 2. Nothing is lost in silence. Every message that mtws_send took ends in exactly one event, DELIVERED
+ *    or DROPPED with a reason; only mtws_destroy ends it without.
+ * 3. mtws_poll does not block longer than it was asked to, with one exception, named under LIMITS:
+ *    the look-up of a host name. Its work per call is bounded, whatever the server sends.
+ * 4. Memory is one block of mtws_memory_required(&options) bytes. Every queue and text has a limit with
+ *    a name, and an error that says which.
+ * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms.
+ * 6. The server is not trusted: no byte sequence from it causes undefined behaviour, unbounded memory
+ *    or unbounded work.
+ * 7. The same inputs give the same run: time, randomness and I/O come through hooks.
+ *
+ *
+ * A CLIENT'S LIFE
+ *
+ *     disconnected            mtws_create; nothing happens until mtws_connect
+ *       | mtws_connect
+ *     connecting              the first attempt: name, TCP, upgrade, within connect_timeout_ms
+ *       | the server agreed
+ *     connected               messages flow; Pings ask whether the peer is there
+ *       | anything failed
+ *     error                   passed through: the event says what failed
+ *       |
+ *     reconnecting            waiting retry_ms, then trying; back to connected, or to error
+ *     failed                  no more attempts; mtws_retry_now or mtws_connect begin again
+ *     waiting_for_network     reserved for network watching: not entered in this version
+ *
+ * mtws_disconnect leads to disconnected from everywhere. The state changes only within mtws_poll, as
+ * the event that tells of it is handed over, so program and client never disagree about it.
+ *
+ * What fails, and what follows:
+ *   - final at once: the upgrade answered with 401, 403 or 410, a Close with 1010.
+ *   - final until a connection has opened once, afterwards retried at max_reconnect_delay_ms with an
+ *     ERROR in the log (a bad deploy passes): an answer that is not RFC 6455's, any other 2xx, 3xx or
+ *     4xx but 408, 425 and 429, and what MTWS_ERR_TLS_TRUST and _NAME mean.
+ *   - retried at max_reconnect_delay_ms: a Close with 1002, 1003, 1007, 1008 or 1009.
+ *   - retried: everything else, a Close with 1000 or 1001 too. 1012 and 1013 wait a full delay;
+ *     Retry-After of a 429 or 503 lengthens the delay, up to an hour.
+ * With max_reconnect_attempts MTWS_OFF nothing is retried: a clean Close leads to disconnected, any
+ * other end to failed.
+ *
+ * Delays are drawn between 250 ms and min(max_reconnect_delay_ms, initial_reconnect_delay_ms *
+ * reconnect_backoff_factor^n). n begins at 0 again once a connection has been open for stable_ms and,
+ * where heartbeats run, has answered one.
+ *
+ *
+ * A MESSAGE'S LIFE
+ *
+ *     mtws_send -> queued -> written -> confirmed -> DELIVERED
+ *                    ^          |
+ *                    +----------+  the connection died first: sent again on the next, in order
+ *
+ * A server that answers a Ping has received all that was written before it: TCP keeps the order, and
+ * RFC 6455 section 5.5.2 demands the Pong. So Pings follow the messages, and their Pongs confirm them.
+ * What is not confirmed when a connection dies is sent again on the next, ahead of what came later.
+ *
+ * Honest words: DELIVERED says that the next WebSocket endpoint has the bytes. It does not say that a
+ * program acted on them: a proxy that ends the WebSocket answers for itself, and a server that parses
+ * ahead of its program can die with what it confirmed. Where that matters, let the server's program
+ * acknowledge, set options.confirm to MTWS_CONFIRM_PROGRAM and call mtws_confirm: only then is a
+ * message settled. And since a Pong can be lost, a message can arrive twice; give it an identity that
+ * the server can recognise, or send it with MTWS_ONCE, which chooses the other side: it never arrives
+ * twice, and is DROPPED with `written` set where nobody knows whether it arrived. The promise is
+ * "confirmed, or sent again, or reported"; nobody can promise "exactly once".
+ *
+ * After a connection that died with unconfirmed messages the first Ping follows the first message, and
+ * twice as many may be under way with each answer, so that a slow server makes progress. A message that
+ * is alone in flight at three closes in a row by the server (1003, 1007 to 1009, 1011) is DROPPED.
+ *
+ *
+ * THREADS AND SIGNALS
+ *
+ * A client belongs to one thread at a time; different clients share nothing. Only mtws_wake may be
+ * called from any thread or signal handler. SIGPIPE is never raised. After fork() one process alone may
+ * go on with a connection: two that use it destroy its stream. A child that reconnects on its own draws
+ * other masking keys, since each attempt seeds its generator anew.
+ *
+ *
+ * MEMORY
+ *
+ * mtws_create takes one block with MTWS_MALLOC; mtws_create_in uses yours, of any alignment, static too:
+ *
+ *     static unsigned char memory[MTWS_MEMORY_SIZE(4096, 8192)];
+ *     mtws_options o = {0};
+ *     o.max_message_size = 4096;
+ *     o.max_queue_size = 8192;
+ *     mtws_create_in(&ws, &o, memory, sizeof memory);
+ *
+ * With the defaults that is 2.4 MiB of addresses; pages that are not used are not touched. A socket is
+ * one descriptor, options.wakeable another. getaddrinfo allocates inside libc; nothing else does.
+ *
+ *
+ * LIMITS
+ *
+ *   - Host names are resolved by getaddrinfo, which blocks for as long as the system's resolver does:
+ *     seconds, where a name server is gone. Literal addresses never block. A transport of your own can
+ *     resolve as it likes.
+ *   - wss:// needs options.transport: this version has no TLS of its own.
+ *   - Proxies and redirects are not followed; permessage-deflate is not offered.
+ *   - POSIX systems: written for Linux and tested there; the calls of macOS and the BSDs are in the
+ *     platform room, and have not been tried.
+ *   - A message that is received in one piece is at most max_message_size; options.stream_messages
+ *     receives any size in parts. A message that is sent is at most max_queue_size less its frames'
+ *     headers (6 to 14 bytes each); mtws_send_part sends any size.
+ *   - A text message is checked to be UTF-8 both ways.
+ */
+
+/* ==========================================================================
+ * >>config
+ * Define these before including the header, the same in all files.
+ *
+ *   MTWS_IMPLEMENTATION   the implementation is compiled into this file; in one file alone
+ *   MTWS_STATIC           functions are static: each file that includes the implementation has its own
+ *   MTWS_API              what stands before each public function; default: extern, or static as above
+ *
+ * And these beside MTWS_IMPLEMENTATION (MTWS_REQUEST_MAX and the like where MTWS_MEMORY_SIZE is used
+ * too):
+ *
+ *   MTWS_ASSERT(x)        programming errors end here; default: assert
+ *   MTWS_MALLOC(size), MTWS_FREE(p)   used by mtws_create and mtws_destroy alone; default: malloc, free
+ *   MTWS_REQUEST_MAX      8192: URL, params, headers and subprotocols together, in bytes
+ *   MTWS_ANSWER_MAX       16384: the head of the answer to the upgrade, in bytes
+ *   MTWS_FIRST_MAX        4096: room for messages sent with MTWS_FIRST, in bytes
+ *   MTWS_PART_MAX         16384: room for mtws_send_part, in bytes
+ *   MTWS_MESSAGE_ROOM     128: options.max_queue_size has an index entry per so many bytes, so that many
+ *                         smaller messages fill the index before the bytes
+ *   MTWS_SYS(name)        every system call, by name: MTWS_SYS(send)(...); default: name. For ports to
+ *                         systems with other names, and for tests that make calls fail
+ */
+#if defined(MTWS_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
+#  define _DEFAULT_SOURCE 1 /* strict C99 hides POSIX otherwise */
+#endif
+
+/* ==========================================================================
+ * >>api
+ * Every function belongs to the thread that uses the client, mtws_wake alone excepted. Functions that
+ * take a client take no NULL (mtws_destroy does), and may not be called from a hook of that client:
+ * both are asserted or undefined. Text is UTF-8, ends with NUL, and is copied unless said otherwise.
+ * Times are in milliseconds, sizes in bytes.
+ */
+#ifndef MTWS_H_INCLUDED
+#define MTWS_H_INCLUDED
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MTWS_VERSION_MAJOR 0
+#define MTWS_VERSION_MINOR 1
+#define MTWS_VERSION_PATCH 0
+
+#ifndef MTWS_API
+#  if defined(MTWS_STATIC) && defined(__GNUC__)
+#    define MTWS_API static __attribute__((unused))
+#  elif defined(MTWS_STATIC)
+#    define MTWS_API static
+#  else
+#    define MTWS_API extern
+#  endif
+#endif
+
+#ifndef MTWS_REQUEST_MAX
+#  define MTWS_REQUEST_MAX 8192
+#endif
+#ifndef MTWS_ANSWER_MAX
+#  define MTWS_ANSWER_MAX 16384
+#endif
+#ifndef MTWS_FIRST_MAX
+#  define MTWS_FIRST_MAX 4096
+#endif
+#ifndef MTWS_PART_MAX
+#  define MTWS_PART_MAX 16384
+#endif
+#ifndef MTWS_MESSAGE_ROOM
+#  define MTWS_MESSAGE_ROOM 128
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* In options, 0 always means the default. These two are taken where a field names them; any other
+ * negative number is MTWS_ERR_ARGUMENT. */
+#define MTWS_OFF       (-1)
+#define MTWS_UNLIMITED (-2)
+#define MTWS_WHOLE_MESSAGES SIZE_MAX /* for max_frame_size */
+
+typedef struct mtws_client mtws_client; /* opaque: one connection's whole life */
+
+/* Names by mtws_state_name: "disconnected" ... "failed". The manual draws how they follow. */
+typedef enum mtws_state {
+    MTWS_STATE_DISCONNECTED,        /* not connected, and not trying to be */
+    MTWS_STATE_CONNECTING,          /* the first attempt after mtws_connect is under way */
+    MTWS_STATE_CONNECTED,           /* open: messages flow */
+    MTWS_STATE_RECONNECTING,        /* lost or refused: waiting for the next attempt, or making it */
+    MTWS_STATE_WAITING_FOR_NETWORK, /* offline: no attempts until the network is back */
+    MTWS_STATE_ERROR,               /* passed through: the next event says what follows */
+    MTWS_STATE_FAILED               /* given up: no retry left, or none that could mend it */
+} mtws_state;
+
+typedef enum mtws_result {
+    MTWS_OK              =   0,
+    MTWS_ERR_ARGUMENT    =  -1, /* a bad argument or option: nothing was changed */
+    MTWS_ERR_STATE       =  -2, /* not allowed in this state */
+    MTWS_ERR_MEMORY      =  -3, /* MTWS_MALLOC failed, or the memory given is too small */
+    MTWS_ERR_QUEUE_FULL  =  -4, /* the message was not taken: wait for MTWS_EVENT_WRITABLE */
+    MTWS_ERR_TOO_BIG     =  -5, /* larger than a limit: max_queue_size, max_message_size, MTWS_..._MAX */
+    MTWS_ERR_URL         =  -6, /* not a ws:// or wss:// URL (RFC 6455 section 3) */
+    MTWS_ERR_ENTROPY     =  -7, /* the random source failed: there is no weak fallback */
+    MTWS_ERR_RESOLVE     =  -8, /* the name could not be resolved */
+    MTWS_ERR_CONNECT     =  -9, /* TCP refused, unreachable, out of descriptors */
+    MTWS_ERR_PROXY       = -10, /* a proxy refused: for transports that use one */
+    MTWS_ERR_TLS         = -11, /* any TLS failure not named below; wss:// without a transport */
+    MTWS_ERR_TLS_TRUST   = -12, /* the chain does not lead to a trust anchor */
+    MTWS_ERR_TLS_NAME    = -13, /* the certificate is for another host */
+    MTWS_ERR_TLS_TIME    = -14, /* expired, not yet valid, or this machine's clock is wrong */
+    MTWS_ERR_HANDSHAKE   = -15, /* the answer to the upgrade was not RFC 6455's */
+    MTWS_ERR_HTTP_STATUS = -16, /* the server answered with another status: event.http_status */
+    MTWS_ERR_PROTOCOL    = -17, /* the server broke RFC 6455: closed with 1002 */
+    MTWS_ERR_UTF8        = -18, /* invalid UTF-8, the server's (1007) or in what was to be sent */
+    MTWS_ERR_TIMEOUT     = -19, /* a phase of the connection took longer than its limit */
+    MTWS_ERR_HEARTBEAT   = -20, /* no answer to a heartbeat in time: the connection is dead */
+    MTWS_ERR_CLOSED      = -21, /* the server closed: event.close_code and event.reason */
+    MTWS_ERR_RESET       = -22, /* the connection broke without a Close frame */
+    MTWS_ERR_OFFLINE     = -23, /* the network is down */
+    MTWS_ERR_EXPIRED     = -24, /* the message outlived options.queue_ttl_ms */
+    MTWS_ERR_CLEARED     = -25, /* dropped by mtws_clear_queue */
+    MTWS_ERR_IDLE        = -26  /* from mtws_poll: nothing is left, nothing will happen */
+} mtws_result;
+
+typedef enum mtws_kind { MTWS_TEXT = 1, MTWS_BINARY = 2 } mtws_kind; /* RFC 6455 opcodes */
+
+/* Each line names the fields that its events fill beside type and state. */
+typedef enum mtws_event_type {
+    MTWS_EVENT_NONE,
+    MTWS_EVENT_STATE,     /* previous, result, reason, close_code, http_status, attempt, retry_ms */
+    MTWS_EVENT_MESSAGE,   /* kind, data, size, first, last */
+    MTWS_EVENT_DELIVERED, /* first_id, id: the server has these messages */
+    MTWS_EVENT_DROPPED,   /* first_id, id, result, written: not sent (again), and why */
+    MTWS_EVENT_WRITABLE   /* what MTWS_ERR_QUEUE_FULL refused would fit now; once after a refusal */
+} mtws_event_type;
+
+/* Flat, so that it binds to any language. A field is 0 where its type's line does not name it; pointers
+ * are never NULL. data and reason are valid until the next mtws_poll or mtws_destroy of this client. */
+typedef struct mtws_event {
+    mtws_event_type type;
+    mtws_state      state;       /* in every event: the client's, as of this event */
+    mtws_state      previous;    /* STATE: the one before */
+    mtws_result     result;      /* of a failure: the same in each STATE event that it causes */
+    const char     *reason;      /* for people; the server's text with control characters replaced and */
+                                 /* credentials masked */
+    uint16_t        close_code;  /* RFC 6455 section 7.4; 1005 none given, 1006 no Close frame */
+    uint16_t        http_status; /* of a refused upgrade */
+    int32_t         attempt;     /* attempts since the last stable connection */
+    int32_t         retry_ms;    /* RECONNECTING: time to the next attempt */
+    mtws_kind       kind;
+    const uint8_t  *data;        /* of a whole message, data[size] is 0 */
+    size_t          size;
+    bool            first, last; /* both true but for parts, when options.stream_messages; a STATE event */
+                                 /* after parts without last: that message was cut off */
+    bool            written;     /* DROPPED: it had left whole, so the server may have it */
+    uint64_t        first_id, id; /* a range, less the ids that an earlier event settled */
+} mtws_event;
+
+/* What settles a message: see A MESSAGE'S LIFE. */
+typedef enum mtws_confirm_by {
+    MTWS_CONFIRM_PONG = 0,    /* a Pong to a Ping that followed: the server's endpoint has it */
+    MTWS_CONFIRM_PROGRAM = 1, /* mtws_confirm alone: the server's program has said that it has it */
+    MTWS_CONFIRM_NONE = 2     /* being wholly written: DELIVERED then says no more than that */
+} mtws_confirm_by;
+
+typedef struct mtws_pair { const char *name, *value; } mtws_pair; /* lists end with {NULL, NULL} */
+
+/* Hooks: all functions of one or none; ctx is the user's. They may not call back into the client that
+ * calls them; this is asserted. */
+typedef enum mtws_level { MTWS_LOG_ERROR = 1, MTWS_LOG_WARN, MTWS_LOG_INFO, MTWS_LOG_DEBUG } mtws_level;
+
+/* Texts hold no credentials: the URL's userinfo, the values of its query and of headers such as
+ * Authorization and Cookie are masked where they would appear. item is a constant word to search for. */
+typedef struct mtws_logger {
+    void (*log)(void *ctx, mtws_level level, const char *item, const char *text);
+    void *ctx;
+    mtws_level level; /* texts above it are not even formatted; 0: INFO */
+} mtws_logger;
+
+/* With a clock of the user's own, mtws_poll is to be called with timeout 0: waits are in real time. */
+typedef struct mtws_clock {
+    uint64_t (*now_us)(void *ctx);  /* monotonic, counts sleep where the system can tell */
+    uint64_t (*unix_ms)(void *ctx); /* wall clock: for dates in Retry-After */
+    void *ctx;
+} mtws_clock;
+
+/* The source of randomness, asked for 32 bytes at each attempt. It must be as good as the system's:
+ * masking keys come of it (RFC 6455 section 10.3). False: MTWS_ERR_ENTROPY. */
+typedef struct mtws_random {
+    bool (*fill)(void *ctx, void *out, size_t size);
+    void *ctx;
+} mtws_random;
+
+/* What an external event loop must wait for, level-triggered. To be asked again after every call that is
+ * not const. A descriptor that has left the list stays open until the next mtws_poll, so unregister it
+ * before. */
+#define MTWS_WAIT_MAX 8
+typedef struct mtws_wait_fd {
+    int      fd;
+    uint32_t serial;    /* changes when a number is used again for another socket */
+    bool     want_read, want_write; /* both false: not to be waited on now (poll would report HUP) */
+} mtws_wait_fd;
+typedef struct mtws_wait {
+    mtws_wait_fd fds[MTWS_WAIT_MAX];
+    int          count;
+    int32_t      timeout_ms; /* from now, rounded up; -1: none; 0: call mtws_poll now */
+} mtws_wait;
+
+/* A byte stream of the user's own in place of DNS, TCP and TLS: another TLS library, a pipe, a
+ * simulator. No function blocks. read and write return bytes > 0, or one of MTWS_IO_*, or an mtws_result
+ * below 0 that becomes the event's. */
+enum { MTWS_IO_AGAIN = -1001, MTWS_IO_EOF = -1002, MTWS_IO_ERROR = -1003 };
+typedef struct mtws_transport {
+    /* 0: open. AGAIN: under way, called again with the same arguments. Else an error. */
+    int       (*open) (void *ctx, const char *host, uint16_t port, bool tls);
+    ptrdiff_t (*read) (void *ctx, void *out, size_t capacity); /* only AGAIN means empty */
+    /* After AGAIN the next call begins with the same bytes, and is no shorter. */
+    ptrdiff_t (*write)(void *ctx, const void *data, size_t size);
+    /* *out comes empty with timeout_ms -1; timeout_ms 0 where bytes are held inside and want_read. */
+    void      (*wait) (void *ctx, bool want_read, bool want_write, mtws_wait *out);
+    void      (*close)(void *ctx); /* once per opening, after a failed one too */
+    void       *ctx;
+} mtws_transport;
+
+/* Zeroed options are the defaults; mtws_get_options gives them resolved. */
+typedef struct mtws_options {
+    /* staying connected */
+    int32_t     max_reconnect_attempts;     /* 10: reconnecting attempts in a row that did not open; */
+                                            /* MTWS_OFF: never reconnect; MTWS_UNLIMITED: what a program */
+                                            /* that runs for years wants */
+    int32_t     initial_reconnect_delay_ms; /* 1000 */
+    int32_t     max_reconnect_delay_ms;     /* 30000 */
+    double      reconnect_backoff_factor;   /* 1.5; from 1 to 1000 */
+    int32_t     stable_ms;                  /* 30000: connected this long, delays start small again */
+    bool        wakeable;                   /* make mtws_wake work; costs one descriptor */
+    /* noticing that it is not */
+    int32_t     heartbeat_interval_ms;      /* 30000: between Pings; MTWS_OFF */
+    int32_t     heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link */
+                                            /* is seen to move */
+    int32_t     connect_timeout_ms;         /* 20000: name, TCP and upgrade together */
+    int32_t     close_timeout_ms;           /* 5000: for all that mtws_disconnect does; for the server */
+                                            /* to end TCP after its Close */
+    /* limits */
+    size_t      max_message_size;           /* 1 MiB: received in one piece */
+    size_t      max_queue_size;             /* 1 MiB: messages not yet delivered, as they lie on the */
+                                            /* wire, so throughput is at most this per round trip */
+    bool        stream_messages;            /* receive in parts as they come, of any size; a part may */
+                                            /* end within a character */
+    size_t      max_frame_size;             /* 64 KiB: longer messages leave in fragments, so that control */
+                                            /* frames never wait long; MTWS_WHOLE_MESSAGES: one frame */
+    /* delivery */
+    mtws_confirm_by confirm;
+    int32_t     confirm_delay_ms;           /* 100: until a Ping asks about what was written; MTWS_OFF: */
+                                            /* only heartbeats ask (for servers that count frames) */
+    bool        drop_oldest;                /* a full queue drops its oldest unsent messages (DROPPED, */
+                                            /* MTWS_ERR_QUEUE_FULL) rather than refuse a new one */
+    bool        at_most_once;               /* MTWS_ONCE for every message */
+    int32_t     queue_ttl_ms;               /* MTWS_OFF: a message not on the wire this long after */
+                                            /* mtws_send is DROPPED, MTWS_ERR_EXPIRED */
+    bool        hold_queue;                 /* after each connect wait for mtws_release_queue */
+    /* the upgrade request; copied by mtws_create */
+    const char      *subprotocols;          /* "chat, superchat"; NULL: none */
+    const mtws_pair *headers;               /* Authorization, Cookie, Origin, User-Agent, Host, ...; NULL. */
+                                            /* mtws_get_options gives NULL */
+    /* hooks; a zeroed one is the system's own */
+    bool            debug;                  /* where logger is not set: log to stderr at DEBUG */
+    mtws_logger     logger;
+    mtws_clock      clock;
+    mtws_random     random;
+    mtws_transport  transport;
+    void           *user_data;              /* for mtws_get_user_data */
+} mtws_options;
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+/* Bytes of the one block that these options need, any alignment of it included. NULL: the defaults.
+ * 0: an option is bad. */
+MTWS_API size_t       mtws_memory_required(const mtws_options *options_or_null);
+
+/* Makes a client in a block from MTWS_MALLOC. *out is NULL on failure:
+ * MTWS_ERR_ARGUMENT an option, header or subprotocol is bad; MTWS_ERR_MEMORY; MTWS_ERR_TOO_BIG headers
+ * and subprotocols exceed MTWS_REQUEST_MAX; MTWS_ERR_CONNECT no descriptor for options.wakeable. */
+MTWS_API mtws_result  mtws_create    (mtws_client **out, const mtws_options *options_or_null);
+
+/* The same in the caller's memory, of any alignment, which must stay until mtws_destroy.
+ * MTWS_ERR_MEMORY: size is below mtws_memory_required. */
+MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *options_or_null, void *memory, size_t size);
+
+/* An integer constant, at least mtws_memory_required for these two limits (both above 0). */
+#define MTWS_MEMORY_SIZE(max_message_size, max_queue_size)                                           \
+    (MTWS__FIXED_SIZE + (max_message_size) + MTWS__QUEUE_SIZE(max_queue_size) +                      \
+     MTWS__QUEUE_SIZE(MTWS_FIRST_MAX) + MTWS__QUEUE_SIZE(MTWS_PART_MAX))
+
+/* What MTWS_MEMORY_SIZE is made of; the implementation checks that it is enough. */
+#define MTWS__ENTRY_SIZE 32
+#define MTWS__ENTRIES_MIN 16
+#define MTWS__CLIENT_SIZE (2 * MTWS_REQUEST_MAX + MTWS_ANSWER_MAX + 8192)
+#define MTWS__FIXED_SIZE (MTWS__CLIENT_SIZE + 16384 + 256)
+#define MTWS__QUEUE_SIZE(size) \
+    ((size) + ((size) / MTWS_MESSAGE_ROOM + MTWS__ENTRIES_MIN) * MTWS__ENTRY_SIZE)
+
+/* Ends everything at once, in any state, from a handler of events too: no Close, no events; what is
+ * queued is gone. NULL is fine. For a graceful end see mtws_disconnect. */
+MTWS_API void         mtws_destroy   (mtws_client *ws);
+
+/* Asks for a connection; the next mtws_poll begins. url is ws://[user:password@]host[:port][/path][?query]
+ * (RFC 6455 section 3; userinfo becomes Basic authorization); params join its query percent-encoded:
+ *     mtws_pair params[] = {{"sessionId", id}, {"token", token}, {NULL, NULL}};
+ * Both are copied. From DISCONNECTED or FAILED, else MTWS_ERR_STATE; before the next mtws_poll a second
+ * call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// without options.transport; MTWS_ERR_ARGUMENT
+ * a param without name or value; MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. What is still queued goes to this
+ * server: call mtws_clear_queue first where that is not meant. */
+MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url, const mtws_pair *params_or_null);
+
+/* Graceful, and final until mtws_connect. Where connected and the queue is not held, what is queued
+ * leaves and is confirmed first; then a Close frame with code (0: 1000) and reason (at most 123 bytes)
+ * goes out, and the server's is awaited; all within close_timeout_ms. Meanwhile the state stays
+ * CONNECTED, messages are still handed over, and mtws_send is MTWS_ERR_STATE. Then STATE tells
+ * DISCONNECTED: result MTWS_OK and the server's close_code, or MTWS_ERR_TIMEOUT and the like. What was
+ * not confirmed stays queued. A second call, or one while no connection is open, ends it at once.
+ * MTWS_ERR_ARGUMENT: a code that may not be sent (RFC 6455 section 7.4), or too long a reason;
+ * MTWS_ERR_UTF8: the reason is not UTF-8. */
+MTWS_API mtws_result  mtws_disconnect(mtws_client *ws, uint16_t close_code, const char *reason_or_null);
+
+/* Ends the wait of RECONNECTING, or FAILED, where the count of attempts begins anew. MTWS_ERR_STATE in
+ * other states. */
+MTWS_API mtws_result  mtws_retry_now (mtws_client *ws);
+
+/* From the next attempt on: another URL, or a fresh token in its params; best when RECONNECTING or FAILED
+ * is heard. Errors as mtws_connect's. */
+MTWS_API mtws_result  mtws_set_url   (mtws_client *ws, const char *url, const mtws_pair *params_or_null);
+
+/* From the next attempt on: sets the header, in place of all of that name; value NULL removes it.
+ * MTWS_ERR_ARGUMENT: name is no token (RFC 9110), belongs to the handshake (Upgrade, Connection,
+ * Content-Length, Transfer-Encoding, Sec-WebSocket-*), or value has control characters;
+ * MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. */
+MTWS_API mtws_result  mtws_set_header(mtws_client *ws, const char *name, const char *value_or_null);
+
+/* ---- the pump ----------------------------------------------------------------------------------- */
+
+/* Does the work that is due and hands over the next event.
+ * 1: *event is it. 0: timeout_ms passed, or mtws_wake was called, or a signal handler ran.
+ * MTWS_ERR_IDLE, at once: disconnected or failed, and every event was handed over.
+ * *event is always set, MTWS_EVENT_NONE unless 1. timeout_ms -1: as long as it takes; 0: never wait.
+ * Not calling it is back-pressure: nothing is read meanwhile, and nothing is answered, so call it more
+ * often than the server's patience, and heartbeat_timeout_ms, ask for. */
+MTWS_API int          mtws_poll      (mtws_client *ws, mtws_event *event, int32_t timeout_ms);
+
+/* For an event loop of the program's: wait for out->fds, at most out->timeout_ms, then call
+ * mtws_poll(ws, &event, 0) until it does not return 1, then ask again. */
+MTWS_API void         mtws_get_wait  (const mtws_client *ws, mtws_wait *out);
+
+/* Makes mtws_poll return 0, now or the next time it waits. From any thread or signal handler, keeps
+ * errno. Wake-ups may merge, none is lost. MTWS_ERR_STATE unless options.wakeable. */
+MTWS_API mtws_result  mtws_wake      (mtws_client *ws);
+
+/* Hand over no messages. Reading goes on until the receive buffer is full. What the server sent behind
+ * a message that waits, Pongs too, is not seen before it is handed over: meanwhile heartbeats are not
+ * judged, and nothing more is confirmed. */
+MTWS_API mtws_result  mtws_set_paused(mtws_client *ws, bool paused);
+
+/* ---- sending ------------------------------------------------------------------------------------ */
+enum {
+    MTWS_ONCE     = 1, /* never sent twice: where it had left whole and was not confirmed, it is DROPPED */
+    MTWS_NO_QUEUE = 2, /* on the present connection, in its place in the queue, or DROPPED; MTWS_ERR_STATE */
+                       /* unless CONNECTED */
+    MTWS_FIRST    = 4  /* as MTWS_NO_QUEUE, but ahead of all that is queued, and let through while the */
+                       /* queue is held; in order among themselves: a login, sent on every CONNECTED. Has */
+                       /* room of its own, MTWS_FIRST_MAX */
+};
+
+/* Takes a copy, in any state but while disconnecting; no I/O: bytes leave in the next mtws_poll. All or
+ * nothing. *id: ids follow the calls from 1 and never restart; each ends in one DELIVERED or DROPPED.
+ * MTWS_ERR_QUEUE_FULL: wait for WRITABLE. MTWS_ERR_TOO_BIG: would never fit (max_queue_size). MTWS_ERR_UTF8:
+ * text that is none. MTWS_ERR_ARGUMENT: an unknown kind or flag. MTWS_ERR_STATE: disconnecting, or the
+ * flags ask for a connection that is not there. */
+MTWS_API mtws_result  mtws_send      (mtws_client *ws, mtws_kind kind, const void *data, size_t size, unsigned flags, uint64_t *id_or_null);
+
+/* mtws_send of a text with the defaults. */
+MTWS_API mtws_result  mtws_send_text (mtws_client *ws, const char *text);
+
+/* A message of any size, part by part, on the present connection only. The message begins with first
+ * (which sets its kind) and ends with last; until then messages sent later wait. One id for the whole,
+ * given with every part. A part is at most MTWS_PART_MAX less 14 bytes (MTWS_ERR_TOO_BIG); parts have room
+ * of their own, so a full queue can't stop the last; MTWS_ERR_QUEUE_FULL: wait for WRITABLE.
+ * MTWS_ERR_RESET: the connection that it began on is gone, and the message is DROPPED. MTWS_ERR_ARGUMENT:
+ * first while another message is not ended. MTWS_ERR_STATE: first while not CONNECTED. */
+MTWS_API mtws_result  mtws_send_part (mtws_client *ws, mtws_kind kind, const void *data, size_t size, bool first, bool last, uint64_t *id_or_null);
+
+/* options.hold_queue: lets the queue flow, on this connection. MTWS_ERR_STATE unless CONNECTED. */
+MTWS_API mtws_result  mtws_release_queue(mtws_client *ws);
+
+/* Drops (MTWS_ERR_CLEARED) what has not begun to leave; while no connection is open, everything that is
+ * not settled. A message sent in parts is left alone. */
+MTWS_API mtws_result  mtws_clear_queue  (mtws_client *ws);
+
+/* options.confirm PROGRAM (else MTWS_ERR_STATE): the server's program has every message up to id that has
+ * left. MTWS_ERR_ARGUMENT: an id that was never given. */
+MTWS_API mtws_result  mtws_confirm      (mtws_client *ws, uint64_t id);
+
+/* ---- looking: strings are valid until the next mtws_poll or mtws_destroy ------------------------- */
+typedef struct mtws_stats { /* since mtws_create */
+    uint64_t messages_sent, messages_received; /* whole ones; one that is sent again counts again */
+    uint64_t bytes_sent, bytes_received;       /* on the wire, requests and answers included */
+    uint64_t connects, failures;               /* connections opened; ERROR events */
+    uint64_t resent, dropped;                  /* messages */
+    uint64_t queued_messages, queued_bytes;    /* now: not settled; wire bytes of them */
+    uint64_t unconfirmed_messages;             /* now: written, not confirmed */
+    uint32_t rtt_us, rtt_min_us;               /* of Pings, the latest and the least; 0: none yet */
+} mtws_stats;
+MTWS_API mtws_state   mtws_get_state   (const mtws_client *ws);
+MTWS_API void         mtws_get_options (const mtws_client *ws, mtws_options *out); /* defaults resolved */
+MTWS_API void         mtws_get_stats   (const mtws_client *ws, mtws_stats *out);
+/* Of the last answer to an upgrade, a refusal too; the first of that name, in any case of letters.
+ * NULL: absent. */
+MTWS_API const char  *mtws_get_header  (const mtws_client *ws, const char *name);
+MTWS_API const char  *mtws_get_subprotocol(const mtws_client *ws); /* the server's choice; "" for none */
+MTWS_API void        *mtws_get_user_data(const mtws_client *ws);
+MTWS_API const char  *mtws_result_text (int result); /* "the queue is full" */
+MTWS_API const char  *mtws_state_name  (mtws_state state); /* "waiting_for_network" */
+MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* MTWS_H_INCLUDED */
+
+#if defined(MTWS_IMPLEMENTATION) && !defined(MTWS_IMPLEMENTATION_DONE)
+#define MTWS_IMPLEMENTATION_DONE
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#  include <sys/eventfd.h>
+#  include <sys/random.h>
+#endif
+#ifndef AI_PASSIVE
+#  error "mtws.h: include it before other headers in the file that defines MTWS_IMPLEMENTATION, or compile with -D_DEFAULT_SOURCE"
+#endif
+
+#ifndef MTWS_ASSERT
+#  define MTWS_ASSERT(x) assert(x)
+#endif
+#ifndef MTWS_MALLOC
+#  define MTWS_MALLOC(size) malloc(size)
+#  define MTWS_FREE(p) free(p)
+#endif
+
+#define MTWS_PRIVATE static
+#define MTWS__TEXT_OF(x) #x
+#define MTWS__VERSION_TEXT(a, b, c) MTWS__TEXT_OF(a) "." MTWS__TEXT_OF(b) "." MTWS__TEXT_OF(c)
+#define MTWS__VERSION MTWS__VERSION_TEXT(MTWS_VERSION_MAJOR, MTWS_VERSION_MINOR, MTWS_VERSION_PATCH)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ==========================================================================
+ * >>platform                                  POSIX.1-2008
+ * uses: nothing
+ * The only room that asks the system for anything. Each call goes through MTWS_SYS, so that a port
+ * or a test can take its place.
+ */
+
+#ifndef MTWS_SYS
+#  define MTWS_SYS(name) name
+#endif
+
+#ifdef MSG_NOSIGNAL
+#  define MTWS__SEND_FLAGS MSG_NOSIGNAL
+#else
+#  define MTWS__SEND_FLAGS 0
+#endif
+
+enum {
+    MTWS__ADDRESSES_MAX = 8,
+    MTWS__NOTSENT_SIZE = 131072, /* unsent bytes that the kernel may hold: a Ping waits behind them */
+    MTWS__RETRIES = 16           /* of a call that a signal interrupts, so that no storm holds us */
+};
+
+typedef struct mtws__address {
+    struct sockaddr_storage storage;
+    socklen_t size;
+} mtws__address;
+
+/* Counts sleep where the system has such a clock. */
+MTWS_PRIVATE uint64_t mtws__os_now_us(void) {
+    struct timespec t = {0, 0};
+#if defined(__linux__) && defined(CLOCK_BOOTTIME)
+    if (MTWS_SYS(clock_gettime)(CLOCK_BOOTTIME, &t) != 0)
+#endif
+    MTWS_SYS(clock_gettime)(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+MTWS_PRIVATE uint64_t mtws__os_unix_ms(void) {
+    struct timespec t = {0, 0};
+    MTWS_SYS(clock_gettime)(CLOCK_REALTIME, &t);
+    return t.tv_sec < 0 ? 0 : (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+/* The system's random source, or false: there is no weaker one to fall back to. */
+MTWS_PRIVATE bool mtws__os_entropy(void *out, size_t size) {
+    MTWS_ASSERT(size <= 256); /* getrandom gives so much at once, or fails */
+#if defined(__linux__)
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        ssize_t got = MTWS_SYS(getrandom)(out, size, 0);
+        if (got == (ssize_t)size) return true;
+        if (got >= 0 || errno != EINTR) return false;
+    }
+    return false;
+#else
+    return MTWS_SYS(getentropy)(out, size) == 0;
+#endif
+}
+
+/* Non-blocking and close-on-exec; -1 and errno on failure. */
+MTWS_PRIVATE int mtws__os_socket(int family) {
+#if defined(SOCK_NONBLOCK) && defined(SOCK_CLOEXEC)
+    int fd = MTWS_SYS(socket)(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+#else
+    int fd = MTWS_SYS(socket)(family, SOCK_STREAM, 0);
+    if (fd >= 0 && (MTWS_SYS(fcntl)(fd, F_SETFL, O_NONBLOCK) != 0 ||
+                    MTWS_SYS(fcntl)(fd, F_SETFD, FD_CLOEXEC) != 0)) {
+        int saved = errno;
+        MTWS_SYS(close)(fd);
+        errno = saved;
+        return -1;
+    }
+#endif
+    if (fd < 0) return -1;
+    /* Each of these only makes things faster or quieter, so a refusal changes nothing else. */
+    int on = 1;
+    MTWS_SYS(setsockopt)(fd, IPPROTO_TCP, TCP_NODELAY, &on, (socklen_t)sizeof on);
+#ifdef TCP_NOTSENT_LOWAT
+    int low = MTWS__NOTSENT_SIZE;
+    MTWS_SYS(setsockopt)(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, (socklen_t)sizeof low);
+#endif
+#ifdef SO_NOSIGPIPE
+    MTWS_SYS(setsockopt)(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, (socklen_t)sizeof on);
+#endif
+    return fd;
+}
+
+/* 0: connected; EINPROGRESS: under way; else why not. */
+MTWS_PRIVATE int mtws__os_connect(int fd, const mtws__address *address) {
+    const struct sockaddr *to = (const struct sockaddr *)&address->storage;
+    if (MTWS_SYS(connect)(fd, to, address->size) == 0) return 0;
+    return errno == EINTR ? EINPROGRESS : errno;
+}
+
+/* How a connect that was under way ended: 0, EINPROGRESS or why it failed. */
+MTWS_PRIVATE int mtws__os_connected(int fd) {
+    struct pollfd p = {fd, POLLOUT, 0};
+    int ready = MTWS_SYS(poll)(&p, 1, 0);
+    if (ready == 0 || (ready < 0 && errno == EINTR)) return EINPROGRESS;
+    int error = 0;
+    socklen_t size = (socklen_t)sizeof error;
+    if (ready < 0 || MTWS_SYS(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
+        return errno;
+    }
+    return error;
+}
+
+/* Bytes > 0, 0 at the end, or -errno; -EAGAIN where there is nothing to read. */
+MTWS_PRIVATE ptrdiff_t mtws__os_receive(int fd, void *out, size_t size) {
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        ssize_t got = MTWS_SYS(recv)(fd, out, size, 0);
+        if (got >= 0) return (ptrdiff_t)got;
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;
+        if (errno != EINTR) return -errno;
+    }
+    return -EAGAIN;
+}
+
+/* Bytes >= 0, or -errno; -EAGAIN where there is no room. */
+MTWS_PRIVATE ptrdiff_t mtws__os_send(int fd, const void *data, size_t size) {
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        ssize_t put = MTWS_SYS(send)(fd, data, size, MTWS__SEND_FLAGS);
+        if (put >= 0) return (ptrdiff_t)put;
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;
+        if (errno != EINTR) return -errno;
+    }
+    return -EAGAIN;
+}
+
+/* Bytes that were written and that the peer's system has not acknowledged; 0 where the system
+ * can't tell. */
+MTWS_PRIVATE size_t mtws__os_unsent(int fd) {
+    int size = 0;
+#if defined(__linux__) && defined(TIOCOUTQ)
+    if (MTWS_SYS(ioctl)(fd, TIOCOUTQ, &size) != 0 || size < 0) return 0;
+#elif defined(SO_NWRITE)
+    socklen_t length = (socklen_t)sizeof size;
+    if (MTWS_SYS(getsockopt)(fd, SOL_SOCKET, SO_NWRITE, &size, &length) != 0 || size < 0) return 0;
+#else
+    (void)fd;
+#endif
+    return (size_t)size;
+}
+
+MTWS_PRIVATE void mtws__os_shutdown(int fd, bool both) {
+    MTWS_SYS(shutdown)(fd, both ? SHUT_RDWR : SHUT_WR);
+}
+
+/* Once, whatever it answers: the number may belong to somebody else after it. */
+MTWS_PRIVATE void mtws__os_close(int fd) { MTWS_SYS(close)(fd); }
+
+/* Descriptors that are ready, 0 after timeout_ms, -1 where a signal handler ran. */
+MTWS_PRIVATE int mtws__os_poll(struct pollfd *fds, int count, int32_t timeout_ms) {
+    return MTWS_SYS(poll)(fds, (nfds_t)count, timeout_ms);
+}
+
+/* A pair of descriptors (they may be one) by which mtws_wake ends a poll. */
+MTWS_PRIVATE bool mtws__os_wake_open(int fds[2]) {
+#if defined(__linux__)
+    fds[0] = fds[1] = MTWS_SYS(eventfd)(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fds[0] >= 0;
+#else
+    if (MTWS_SYS(pipe)(fds) != 0) return false;
+    for (int i = 0; i < 2; i++) {
+        MTWS_SYS(fcntl)(fds[i], F_SETFL, O_NONBLOCK);
+        MTWS_SYS(fcntl)(fds[i], F_SETFD, FD_CLOEXEC);
+    }
+    return true;
+#endif
+}
+
+MTWS_PRIVATE void mtws__os_wake_close(int fds[2]) {
+    if (fds[0] >= 0) mtws__os_close(fds[0]);
+    if (fds[1] >= 0 && fds[1] != fds[0]) mtws__os_close(fds[1]);
+}
+
+/* Async-signal-safe, and errno is kept. A full pipe means that a wake-up waits already. */
+MTWS_PRIVATE void mtws__os_wake(int fd) {
+    int saved = errno;
+    uint64_t one = 1;
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        if (MTWS_SYS(write)(fd, &one, sizeof one) >= 0 || errno != EINTR) break;
+    }
+    errno = saved;
+}
+
+/* Whether there was a wake-up; all that wait are taken. */
+MTWS_PRIVATE bool mtws__os_woken(int fd) {
+    uint8_t bytes[64];
+    return MTWS_SYS(read)(fd, bytes, sizeof bytes) > 0;
+}
+
+/* The addresses of a name or a literal. Blocks for names that are not in a local file: see the
+ * manual. 0, or what getaddrinfo says. */
+MTWS_PRIVATE int mtws__os_resolve(const char *host, uint16_t port, mtws__address *out, int *count) {
+    struct addrinfo hints, *list = NULL;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    *count = 0;
+    int error = MTWS_SYS(getaddrinfo)(host, NULL, &hints, &list);
+    if (error != 0) return error;
+    for (struct addrinfo *a = list; a != NULL && *count < MTWS__ADDRESSES_MAX; a = a->ai_next) {
+        if (a->ai_family != AF_INET && a->ai_family != AF_INET6) continue;
+        if (a->ai_addrlen > sizeof out->storage) continue;
+        mtws__address *address = &out[(*count)++];
+        memset(address, 0, sizeof *address);
+        memcpy(&address->storage, a->ai_addr, a->ai_addrlen);
+        address->size = (socklen_t)a->ai_addrlen;
+        if (a->ai_family == AF_INET) {
+            ((struct sockaddr_in *)(void *)&address->storage)->sin_port = htons(port);
+        } else {
+            ((struct sockaddr_in6 *)(void *)&address->storage)->sin6_port = htons(port);
+        }
+    }
+    MTWS_SYS(freeaddrinfo)(list);
+    return *count > 0 ? 0 : EAI_NONAME;
+}
+
+MTWS_PRIVATE const char *mtws__os_resolve_text(int error) { return gai_strerror(error); }
+
+/* strerror is not thread-safe everywhere, so the errors that users meet have their words here. */
+MTWS_PRIVATE const char *mtws__os_error_text(int error) {
+    switch (error) {
+    case ECONNREFUSED: return "connection refused";
+    case ETIMEDOUT: return "timed out";
+    case EHOSTUNREACH: return "no route to host";
+    case ENETUNREACH: return "network is unreachable";
+    case ENETDOWN: return "network is down";
+    case ECONNRESET: return "connection reset by peer";
+    case ECONNABORTED: return "connection aborted";
+    case EPIPE: return "the peer has closed the connection";
+    case EMFILE: return "the process has no descriptors left";
+    case ENFILE: return "the system has no descriptors left";
+    case ENOBUFS: return "the system has no buffers left";
+    case ENOMEM: return "the system has no memory left";
+    case EADDRNOTAVAIL: return "no local address or port is free";
+    case EACCES: return "not permitted (firewall?)";
+    case EPERM: return "not permitted (firewall?)";
+    case EAFNOSUPPORT: return "the system lacks this address family";
+    default: return "system error";
+    }
+}
+
+/* ==========================================================================
+ * >>bytes
+ * uses: nothing
+ * Sizes, endian loads and stores, a bounded text writer, the ring. Pure.
+ */
+
+typedef struct mtws__span {
+    const uint8_t *data;
+    size_t size;
+} mtws__span;
+
+/* Text is appended until the room is used up; from then on `full` is set and nothing is taken, so
+ * that a caller checks once, at the end. Always terminated where capacity > 0. */
+typedef struct mtws__writer {
+    char *data;
+    size_t capacity; /* room for the terminator included */
+    size_t size;     /* without the terminator */
+    bool full;
+} mtws__writer;
+
+/* A ring of bytes, addressed by offsets that only grow: what lies between head and tail is kept. */
+typedef struct mtws__ring {
+    uint8_t *data;
+    size_t capacity;
+    uint64_t base; /* the offset that lies at data[0]; moved when the ring is empty */
+    uint64_t head;
+    uint64_t tail;
+} mtws__ring;
+
+MTWS_PRIVATE size_t mtws__min_size(size_t a, size_t b) { return a < b ? a : b; }
+MTWS_PRIVATE uint64_t mtws__min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+MTWS_PRIVATE uint64_t mtws__max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* a + b, or the largest number: times and counters saturate. */
+MTWS_PRIVATE uint64_t mtws__add_u64(uint64_t a, uint64_t b) {
+    return b > UINT64_MAX - a ? UINT64_MAX : a + b;
+}
+
+MTWS_PRIVATE uint64_t mtws__load_big(const uint8_t *data, size_t size) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; i++) value = value << 8 | data[i];
+    return value;
+}
+
+MTWS_PRIVATE void mtws__store_big(uint8_t *out, size_t size, uint64_t value) {
+    for (size_t i = size; i > 0; i--) {
+        out[i - 1] = (uint8_t)(value & 0xff);
+        value >>= 8;
+    }
+}
+
+MTWS_PRIVATE uint32_t mtws__load_little32(const uint8_t *data) {
+    return (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 |
+           (uint32_t)data[3] << 24;
+}
+
+MTWS_PRIVATE void mtws__store_little32(uint8_t *out, uint32_t value) {
+    for (int i = 0; i < 4; i++) out[i] = (uint8_t)(value >> (8 * i) & 0xff);
+}
+
+MTWS_PRIVATE char mtws__lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+MTWS_PRIVATE bool mtws__is_digit(char c) { return c >= '0' && c <= '9'; }
+MTWS_PRIVATE bool mtws__is_alpha(char c) { c = mtws__lower(c); return c >= 'a' && c <= 'z'; }
+
+MTWS_PRIVATE bool mtws__is_hex(char c) {
+    c = mtws__lower(c);
+    return mtws__is_digit(c) || (c >= 'a' && c <= 'f');
+}
+
+MTWS_PRIVATE mtws__span mtws__span_of(const char *text) {
+    mtws__span span;
+    span.data = (const uint8_t *)text;
+    span.size = strlen(text);
+    return span;
+}
+
+/* ASCII letters compare alike in both cases. */
+MTWS_PRIVATE bool mtws__span_is(mtws__span span, const char *text) {
+    size_t i = 0;
+    for (; i < span.size && text[i] != 0; i++) {
+        if (mtws__lower((char)span.data[i]) != mtws__lower(text[i])) return false;
+    }
+    return i == span.size && text[i] == 0;
+}
+
+MTWS_PRIVATE void mtws__writer_open(mtws__writer *w, char *data, size_t capacity) {
+    w->data = data;
+    w->capacity = capacity;
+    w->size = 0;
+    w->full = capacity == 0;
+    if (capacity > 0) data[0] = 0;
+}
+
+MTWS_PRIVATE void mtws__writer_put(mtws__writer *w, const void *data, size_t size) {
+    if (w->full || size >= w->capacity - w->size) {
+        w->full = true;
+        return;
+    }
+    if (size > 0) memcpy(w->data + w->size, data, size);
+    w->size += size;
+    w->data[w->size] = 0;
+}
+
+MTWS_PRIVATE void mtws__writer_text(mtws__writer *w, const char *text) {
+    mtws__writer_put(w, text, strlen(text));
+}
+
+MTWS_PRIVATE void mtws__writer_number(mtws__writer *w, uint64_t value) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    mtws__writer_put(w, digits + at, sizeof digits - at);
+}
+
+MTWS_PRIVATE void mtws__ring_open(mtws__ring *ring, uint8_t *data, size_t capacity) {
+    memset(ring, 0, sizeof *ring);
+    ring->data = data;
+    ring->capacity = capacity;
+}
+
+MTWS_PRIVATE size_t mtws__ring_used(const mtws__ring *ring) {
+    return (size_t)(ring->tail - ring->head);
+}
+
+MTWS_PRIVATE size_t mtws__ring_free(const mtws__ring *ring) {
+    return ring->capacity - mtws__ring_used(ring);
+}
+
+/* The bytes at `offset`, as many of `size` as lie in one piece. */
+MTWS_PRIVATE uint8_t *mtws__ring_at(const mtws__ring *ring, uint64_t offset, size_t *size) {
+    size_t place = (size_t)((offset - ring->base) % ring->capacity);
+    *size = mtws__min_size(*size, ring->capacity - place);
+    return ring->data + place;
+}
+
+MTWS_PRIVATE void mtws__ring_load(const mtws__ring *ring, uint64_t offset, uint8_t *out,
+                                  size_t size) {
+    while (size > 0) {
+        size_t part = size;
+        const uint8_t *from = mtws__ring_at(ring, offset, &part);
+        memcpy(out, from, part);
+        out += part;
+        offset += part;
+        size -= part;
+    }
+}
+
+MTWS_PRIVATE void mtws__ring_store(mtws__ring *ring, uint64_t offset, const uint8_t *data,
+                                   size_t size) {
+    while (size > 0) {
+        size_t part = size;
+        uint8_t *to = mtws__ring_at(ring, offset, &part);
+        memcpy(to, data, part);
+        data += part;
+        offset += part;
+        size -= part;
+    }
+}
+
+/* Moves `size` bytes to a lower offset; the two places may overlap. */
+MTWS_PRIVATE void mtws__ring_slide(mtws__ring *ring, uint64_t to, uint64_t from, size_t size) {
+    while (size > 0) {
+        size_t part = size;
+        const uint8_t *source = mtws__ring_at(ring, from, &part);
+        uint8_t *target = mtws__ring_at(ring, to, &part);
+        memmove(target, source, part);
+        to += part;
+        from += part;
+        size -= part;
+    }
+}
+
+/* Frees what lies before `offset`. An empty ring starts at its beginning again: few pages are
+ * touched, and messages seldom wrap. */
+MTWS_PRIVATE void mtws__ring_release(mtws__ring *ring, uint64_t offset) {
+    MTWS_ASSERT(offset >= ring->head && offset <= ring->tail);
+    ring->head = offset;
+    if (ring->head == ring->tail) ring->base = ring->tail;
+}
+
+/* ==========================================================================
+ * >>names
+ * uses: nothing
+ * Words for results and states. Pure.
+ */
+
+MTWS_PRIVATE const char *mtws__result_text(int result) {
+    static const char *const texts[] = {
+        "no error",
+        "a bad argument or option",
+        "not allowed in this state",
+        "not enough memory",
+        "the queue is full",
+        "larger than a limit allows",
+        "not a ws:// or wss:// URL",
+        "the system's random source failed",
+        "the name could not be resolved",
+        "could not connect",
+        "the proxy failed",
+        "TLS failed",
+        "the server's certificate is not trusted",
+        "the server's certificate is for another host",
+        "the server's certificate is not valid at this time",
+        "the answer to the upgrade is not RFC 6455's",
+        "the server refused the upgrade",
+        "the server broke RFC 6455",
+        "invalid UTF-8",
+        "timed out",
+        "no answer to a heartbeat",
+        "the server closed the connection",
+        "the connection broke",
+        "the network is down",
+        "the message expired in the queue",
+        "cleared from the queue",
+        "nothing is left to do",
+    };
+    size_t count = sizeof texts / sizeof texts[0];
+    size_t index = (size_t)(-(int64_t)result);
+    return result <= 0 && index < count ? texts[index] : "unknown result";
+}
+
+MTWS_PRIVATE const char *mtws__state_name(mtws_state state) {
+    static const char *const names[] = {"disconnected", "connecting", "connected", "reconnecting",
+                                        "waiting_for_network", "error", "failed"};
+    return (size_t)state < sizeof names / sizeof names[0] ? names[state] : "unknown";
+}
+
+/* ==========================================================================
+ * >>sha1                                      RFC 3174
+ * uses: bytes
+ * For Sec-WebSocket-Accept, which asks for nothing stronger. Pure.
+ */
+
+MTWS_PRIVATE uint32_t mtws__rotate_left(uint32_t x, int n) { return x << n | x >> (32 - n); }
+
+MTWS_PRIVATE void mtws__sha1_block(uint32_t state[5], const uint8_t block[64]) {
+    uint32_t w[80];
+    for (int i = 0; i < 16; i++) w[i] = (uint32_t)mtws__load_big(block + 4 * i, 4);
+    for (int i = 16; i < 80; i++) {
+        w[i] = mtws__rotate_left(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
+    }
+    uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
+    for (int i = 0; i < 80; i++) {
+        uint32_t f, k;
+        if (i < 20) f = (b & c) | (~b & d), k = 0x5a827999;
+        else if (i < 40) f = b ^ c ^ d, k = 0x6ed9eba1;
+        else if (i < 60) f = (b & c) | (b & d) | (c & d), k = 0x8f1bbcdc;
+        else f = b ^ c ^ d, k = 0xca62c1d6;
+        uint32_t next = mtws__rotate_left(a, 5) + f + e + k + w[i];
+        e = d;
+        d = c;
+        c = mtws__rotate_left(b, 30);
+        b = a;
+        a = next;
+    }
+    state[0] += a;
+    state[1] += b;
+    state[2] += c;
+    state[3] += d;
+    state[4] += e;
+}
+
+MTWS_PRIVATE void mtws__sha1(uint8_t out[20], const void *data, size_t size) {
+    uint32_t state[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+    const uint8_t *at = (const uint8_t *)data;
+    size_t left = size;
+    for (; left >= 64; left -= 64, at += 64) mtws__sha1_block(state, at);
+    uint8_t last[128];
+    memset(last, 0, sizeof last);
+    if (left > 0) memcpy(last, at, left);
+    last[left] = 0x80;
+    size_t blocks = left < 56 ? 1 : 2;
+    mtws__store_big(last + blocks * 64 - 8, 8, (uint64_t)size * 8);
+    for (size_t i = 0; i < blocks; i++) mtws__sha1_block(state, last + i * 64);
+    for (int i = 0; i < 5; i++) mtws__store_big(out + 4 * i, 4, state[i]);
+}
+
+/* ==========================================================================
+ * >>base64                                    RFC 4648 section 4
+ * uses: bytes
+ * Encoding alone: what comes encoded is compared encoded. Pure.
+ */
+
+MTWS_PRIVATE void mtws__base64_encode(mtws__writer *w, const uint8_t *data, size_t size) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < size; i += 3) {
+        size_t have = mtws__min_size(3, size - i);
+        uint8_t three[3] = {0, 0, 0};
+        memcpy(three, data + i, have);
+        uint32_t bits = (uint32_t)mtws__load_big(three, 3);
+        char four[4];
+        for (int k = 0; k < 4; k++) four[k] = digits[bits >> (18 - 6 * k) & 63];
+        if (have < 3) four[3] = '=';
+        if (have < 2) four[2] = '=';
+        mtws__writer_put(w, four, 4);
+    }
+}
+
+/* ==========================================================================
+ * >>utf8                                      RFC 3629, RFC 6455 section 8.1
+ * uses: nothing
+ * Checks text as it arrives, in pieces cut anywhere, and fails at the first bad byte. Pure.
+ */
+
+typedef struct mtws__utf8 {
+    uint8_t need;      /* continuation bytes that the code point still needs */
+    uint8_t low, high; /* what the next of them may be */
+} mtws__utf8;
+
+MTWS_PRIVATE void mtws__utf8_start(mtws__utf8 *u) {
+    u->need = 0;
+    u->low = 0x80;
+    u->high = 0xbf;
+}
+
+/* The lead byte decides how many bytes follow, and narrows the first of them where a wider range
+ * would let in overlong forms, surrogates or numbers over U+10FFFF. */
+MTWS_PRIVATE bool mtws__utf8_lead(mtws__utf8 *u, uint8_t byte) {
+    if (byte >= 0xc2 && byte <= 0xdf) u->need = 1;
+    else if (byte >= 0xe0 && byte <= 0xef) u->need = 2;
+    else if (byte >= 0xf0 && byte <= 0xf4) u->need = 3;
+    else return false;
+    u->low = byte == 0xe0 ? 0xa0 : byte == 0xf0 ? 0x90 : 0x80;
+    u->high = byte == 0xed ? 0x9f : byte == 0xf4 ? 0x8f : 0xbf;
+    return true;
+}
+
+/* Bytes at the start of data that are ASCII, looked at eight at a time. */
+MTWS_PRIVATE size_t mtws__utf8_ascii(const uint8_t *data, size_t size) {
+    size_t i = 0;
+    for (; size - i >= 16; i += 16) {
+        uint64_t a, b;
+        memcpy(&a, data + i, 8);
+        memcpy(&b, data + i + 8, 8);
+        if (((a | b) & UINT64_C(0x8080808080808080)) != 0) break;
+    }
+    while (i < size && data[i] < 0x80) i++;
+    return i;
+}
+
+/* The most frequent whole sequences, checked without the state: two bytes, and three whose lead is
+ * neither E0 nor ED. Returns how many bytes were passed. */
+MTWS_PRIVATE size_t mtws__utf8_common(const uint8_t *data, size_t size) {
+    size_t i = 0;
+    while (size - i >= 3) {
+        uint8_t a = data[i], b = data[i + 1];
+        if (a >= 0xc2 && a <= 0xdf && (b & 0xc0) == 0x80) i += 2;
+        else if (a > 0xe0 && a <= 0xef && a != 0xed && (b & 0xc0) == 0x80 &&
+                 (data[i + 2] & 0xc0) == 0x80) i += 3;
+        else break;
+    }
+    return i;
+}
+
+/* False at the first byte that no valid text could have there. */
+MTWS_PRIVATE bool mtws__utf8_feed(mtws__utf8 *u, const uint8_t *data, size_t size) {
+    size_t i = 0;
+    while (i < size) {
+        if (u->need == 0) {
+            i += mtws__utf8_ascii(data + i, size - i);
+            i += mtws__utf8_common(data + i, size - i);
+            if (i == size) break;
+            if (data[i] < 0x80) continue;
+            if (!mtws__utf8_lead(u, data[i++])) return false;
+            continue;
+        }
+        if (data[i] < u->low || data[i] > u->high) return false;
+        u->low = 0x80;
+        u->high = 0xbf;
+        u->need--;
+        i++;
+    }
+    return true;
+}
+
+/* Whether the text may end here: not within a code point. */
+MTWS_PRIVATE bool mtws__utf8_whole(const mtws__utf8 *u) { return u->need == 0; }
+
+MTWS_PRIVATE bool mtws__utf8_valid(const void *data, size_t size) {
+    mtws__utf8 u;
+    mtws__utf8_start(&u);
+    return mtws__utf8_feed(&u, (const uint8_t *)data, size) && mtws__utf8_whole(&u);
+}
+
+/* ==========================================================================
+ * >>random                                    RFC 8439 section 2.3
+ * uses: bytes
+ * ChaCha20 as a generator: masking keys must not be guessed (RFC 6455 section 10.3), and a system
+ * call a frame would cost more than the frame. Seeded anew for each connection, so that after
+ * fork() two processes do not draw the same keys. Pure: the seed comes in.
+ */
+
+typedef struct mtws__random {
+    uint32_t input[16]; /* constants, key, counter, nonce */
+    uint8_t block[64];
+    size_t used; /* bytes of block already handed out */
+} mtws__random;
+
+MTWS_PRIVATE void mtws__random_seed(mtws__random *r, const uint8_t seed[32]) {
+    static const uint32_t constants[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
+    memset(r, 0, sizeof *r);
+    for (int i = 0; i < 4; i++) r->input[i] = constants[i];
+    for (int i = 0; i < 8; i++) r->input[4 + i] = mtws__load_little32(seed + 4 * i);
+    r->used = sizeof r->block;
+}
+
+MTWS_PRIVATE void mtws__random_quarter(uint32_t *x, int a, int b, int c, int d) {
+    x[a] += x[b];
+    x[d] = (x[d] ^ x[a]) << 16 | (x[d] ^ x[a]) >> 16;
+    x[c] += x[d];
+    x[b] = (x[b] ^ x[c]) << 12 | (x[b] ^ x[c]) >> 20;
+    x[a] += x[b];
+    x[d] = (x[d] ^ x[a]) << 8 | (x[d] ^ x[a]) >> 24;
+    x[c] += x[d];
+    x[b] = (x[b] ^ x[c]) << 7 | (x[b] ^ x[c]) >> 25;
+}
+
+MTWS_PRIVATE void mtws__random_block(mtws__random *r) {
+    uint32_t x[16];
+    memcpy(x, r->input, sizeof x);
+    for (int i = 0; i < 10; i++) {
+        for (int k = 0; k < 4; k++) mtws__random_quarter(x, k, 4 + k, 8 + k, 12 + k);
+        for (int k = 0; k < 4; k++) {
+            mtws__random_quarter(x, k, 4 + (k + 1) % 4, 8 + (k + 2) % 4, 12 + (k + 3) % 4);
+        }
+    }
+    for (int i = 0; i < 16; i++) mtws__store_little32(r->block + 4 * i, x[i] + r->input[i]);
+    if (++r->input[12] == 0) r->input[13]++;
+    r->used = 0;
+}
+
+MTWS_PRIVATE void mtws__random_fill(mtws__random *r, void *out, size_t size) {
+    uint8_t *to = (uint8_t *)out;
+    while (size > 0) {
+        if (r->used == sizeof r->block) mtws__random_block(r);
+        size_t part = mtws__min_size(size, sizeof r->block - r->used);
+        memcpy(to, r->block + r->used, part);
+        r->used += part;
+        to += part;
+        size -= part;
+    }
+}
+
+/* Even over [low, high]. The modulo's bias, below 2^-31 for any delay, does not matter here. */
+MTWS_PRIVATE uint64_t mtws__random_between(mtws__random *r, uint64_t low, uint64_t high) {
+    if (high <= low) return low;
+    uint8_t bytes[8];
+    mtws__random_fill(r, bytes, sizeof bytes);
+    return low + mtws__load_big(bytes, 8) % (high - low + 1);
+}
+
+/* ==========================================================================
+ * >>url                                       RFC 3986, RFC 6455 section 3
+ * uses: bytes
+ * ws and wss URLs, taken apart where they lie. Pure.
+ */
+
+typedef struct mtws__url {
+    bool tls;
+    bool literal6;       /* the host is an IPv6 literal, without its brackets here */
+    mtws__span userinfo; /* as written, still percent-encoded; data is NULL where there is none */
+    mtws__span host;
+    uint16_t port;
+    mtws__span path; /* begins with '/' or is empty */
+    mtws__span query; /* without '?'; data is NULL where there is none */
+} mtws__url;
+
+enum { MTWS__HOST_MAX = 253 }; /* RFC 1035 section 2.3.4, less the root's length byte and dot */
+
+MTWS_PRIVATE bool mtws__url_unreserved(char c) {
+    return mtws__is_alpha(c) || mtws__is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~';
+}
+
+/* True where every byte is unreserved, a whole percent escape, a sub-delimiter or one of `more`. */
+MTWS_PRIVATE bool mtws__url_clean(mtws__span span, const char *more) {
+    for (size_t i = 0; i < span.size; i++) {
+        char c = (char)span.data[i];
+        if (c == '%') {
+            if (span.size - i < 3 || !mtws__is_hex((char)span.data[i + 1]) ||
+                !mtws__is_hex((char)span.data[i + 2])) return false;
+            i += 2;
+        } else if (c == 0 || (!mtws__url_unreserved(c) && !strchr("!$&'()*+,;=", c) &&
+                              !strchr(more, c))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Cuts the span before the first of `stops` (or at its end) and returns what was before. */
+MTWS_PRIVATE mtws__span mtws__url_cut(mtws__span *rest, const char *stops) {
+    mtws__span head = *rest;
+    head.size = 0;
+    while (head.size < rest->size) {
+        char c = (char)rest->data[head.size];
+        if (c != 0 && strchr(stops, c)) break;
+        head.size++;
+    }
+    rest->data += head.size;
+    rest->size -= head.size;
+    return head;
+}
+
+MTWS_PRIVATE bool mtws__url_host(mtws__url *url, mtws__span *rest) {
+    url->literal6 = rest->size > 0 && rest->data[0] == '[';
+    if (url->literal6) {
+        rest->data++;
+        rest->size--;
+        url->host = mtws__url_cut(rest, "]");
+        if (rest->size == 0) return false;
+        rest->data++;
+        rest->size--;
+        bool colon = false;
+        for (size_t i = 0; i < url->host.size; i++) {
+            char c = (char)url->host.data[i];
+            if (!mtws__is_hex(c) && c != ':' && c != '.') return false;
+            if (c == ':') colon = true;
+        }
+        return colon && url->host.size <= 45;
+    }
+    url->host = mtws__url_cut(rest, ":");
+    for (size_t i = 0; i < url->host.size; i++) {
+        char c = (char)url->host.data[i];
+        if (!mtws__is_alpha(c) && !mtws__is_digit(c) && c != '-' && c != '.' && c != '_') {
+            return false;
+        }
+    }
+    return url->host.size > 0 && url->host.size <= MTWS__HOST_MAX;
+}
+
+MTWS_PRIVATE bool mtws__url_port(mtws__url *url, mtws__span rest) {
+    url->port = url->tls ? 443 : 80;
+    if (rest.size == 0) return true;
+    if (rest.data[0] != ':' || rest.size > 6) return false;
+    if (rest.size == 1) return true; /* RFC 3986 section 3.2.3: an empty port is the default */
+    uint32_t port = 0;
+    for (size_t i = 1; i < rest.size; i++) {
+        if (!mtws__is_digit((char)rest.data[i])) return false;
+        port = port * 10 + (uint32_t)(rest.data[i] - '0');
+    }
+    if (port == 0 || port > 65535) return false;
+    url->port = (uint16_t)port;
+    return true;
+}
+
+/* False where the text is no ws or wss URL; a fragment is refused too (RFC 6455 section 3). */
+MTWS_PRIVATE bool mtws__url_parse(mtws__url *url, mtws__span text) {
+    memset(url, 0, sizeof *url);
+    mtws__span scheme = mtws__url_cut(&text, ":");
+    url->tls = mtws__span_is(scheme, "wss");
+    if (!url->tls && !mtws__span_is(scheme, "ws")) return false;
+    if (text.size < 3 || memcmp(text.data, "://", 3) != 0) return false;
+    text.data += 3;
+    text.size -= 3;
+    mtws__span authority = mtws__url_cut(&text, "/?#");
+    mtws__span user = authority;
+    mtws__span before_at = mtws__url_cut(&user, "@");
+    if (user.size > 0) {
+        url->userinfo = before_at;
+        if (!mtws__url_clean(url->userinfo, ":")) return false;
+        authority.data = user.data + 1;
+        authority.size = user.size - 1;
+    }
+    if (!mtws__url_host(url, &authority) || !mtws__url_port(url, authority)) return false;
+    url->path = mtws__url_cut(&text, "?#");
+    if (text.size > 0 && text.data[0] == '?') {
+        text.data++;
+        text.size--;
+        url->query = mtws__url_cut(&text, "#");
+    }
+    return text.size == 0 && mtws__url_clean(url->path, ":@/") &&
+           mtws__url_clean(url->query, ":@/?");
+}
+
+/* RFC 3986 section 2.1: everything but unreserved characters becomes a percent escape. */
+MTWS_PRIVATE void mtws__url_encode(mtws__writer *w, const char *text) {
+    static const char digits[] = "0123456789ABCDEF";
+    for (; *text != 0; text++) {
+        uint8_t byte = (uint8_t)*text;
+        char escape[3] = {'%', digits[byte >> 4], digits[byte & 15]};
+        if (mtws__url_unreserved(*text)) mtws__writer_put(w, text, 1);
+        else mtws__writer_put(w, escape, 3);
+    }
+}
+
+/* Percent escapes become bytes. False where one becomes a control character. */
+MTWS_PRIVATE bool mtws__url_decode(mtws__writer *w, mtws__span span) {
+    for (size_t i = 0; i < span.size; i++) {
+        char c = (char)span.data[i];
+        if (c == '%') {
+            uint32_t value = 0;
+            for (int k = 1; k <= 2; k++) {
+                char digit = mtws__lower((char)span.data[i + (size_t)k]);
+                value = value * 16 + (uint32_t)(mtws__is_digit(digit) ? digit - '0' : digit - 'a' + 10);
+            }
+            c = (char)value;
+            i += 2;
+        }
+        if ((uint8_t)c < 0x20 || c == 0x7f) return false;
+        mtws__writer_put(w, &c, 1);
+    }
+    return true;
+}
+
+/* ==========================================================================
+ * >>http                                      RFC 9112
+ * uses: bytes
+ * The head of an answer: strict, linear, bounded. Each byte is looked at once as it arrives and
+ * once when its line is whole. Fields are kept as "name\0value\0". Pure.
+ */
+
+enum {
+    MTWS__HTTP_FIELDS_MAX = 128,
+    MTWS__HTTP_MORE = 0,
+    MTWS__HTTP_DONE = 1,
+    MTWS__HTTP_BAD = -1,    /* not HTTP, or a form of it that is used to smuggle */
+    MTWS__HTTP_TOO_BIG = -2 /* more than the text has room for, or too many fields */
+};
+
+typedef struct mtws__http {
+    char *text;      /* the fields so far, then the line that is arriving */
+    size_t capacity;
+    size_t fields_size;
+    size_t line_size;
+    size_t total;    /* bytes fed, against the same limit as the text */
+    int fields_count;
+    uint16_t status; /* 0: the status line has not arrived */
+    bool old;        /* HTTP/1.0 */
+    bool after_cr;
+} mtws__http;
+
+MTWS_PRIVATE void mtws__http_start(mtws__http *h, char *text, size_t capacity) {
+    memset(h, 0, sizeof *h);
+    h->text = text;
+    h->capacity = capacity;
+}
+
+/* RFC 9110 section 5.6.2 */
+MTWS_PRIVATE bool mtws__http_is_token(mtws__span span) {
+    for (size_t i = 0; i < span.size; i++) {
+        char c = (char)span.data[i];
+        if (c == 0 || (!mtws__is_alpha(c) && !mtws__is_digit(c) && !strchr("!#$%&'*+-.^_`|~", c))) {
+            return false;
+        }
+    }
+    return span.size > 0;
+}
+
+/* RFC 9110 section 5.5: visible characters, spaces, tabs and bytes from 0x80. */
+MTWS_PRIVATE bool mtws__http_is_value(mtws__span span) {
+    for (size_t i = 0; i < span.size; i++) {
+        uint8_t c = span.data[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) return false;
+    }
+    return true;
+}
+
+MTWS_PRIVATE mtws__span mtws__http_trim(mtws__span span) {
+    while (span.size > 0 && (span.data[0] == ' ' || span.data[0] == '\t')) {
+        span.data++;
+        span.size--;
+    }
+    while (span.size > 0 &&
+           (span.data[span.size - 1] == ' ' || span.data[span.size - 1] == '\t')) span.size--;
+    return span;
+}
+
+MTWS_PRIVATE bool mtws__http_status_line(mtws__http *h, mtws__span line) {
+    if (line.size < 12 || memcmp(line.data, "HTTP/1.", 7) != 0 || line.data[8] != ' ') return false;
+    if (line.data[7] != '0' && line.data[7] != '1') return false;
+    if (line.size > 12 && line.data[12] != ' ') return false;
+    for (size_t i = 9; i < 12; i++) {
+        if (!mtws__is_digit((char)line.data[i])) return false;
+        h->status = (uint16_t)(h->status * 10 + (line.data[i] - '0'));
+    }
+    h->old = line.data[7] == '0';
+    return h->status >= 100 && h->status <= 599 && mtws__http_is_value(line);
+}
+
+/* The line lies at the end of the kept fields and becomes one of them in place. */
+MTWS_PRIVATE int mtws__http_field_line(mtws__http *h, mtws__span line) {
+    size_t name_size = 0;
+    while (name_size < line.size && line.data[name_size] != ':') name_size++;
+    mtws__span name = line;
+    name.size = name_size;
+    if (name_size == line.size || !mtws__http_is_token(name)) return MTWS__HTTP_BAD;
+    mtws__span value;
+    value.data = line.data + name_size + 1;
+    value.size = line.size - name_size - 1;
+    value = mtws__http_trim(value);
+    if (!mtws__http_is_value(value)) return MTWS__HTTP_BAD;
+    if (++h->fields_count > MTWS__HTTP_FIELDS_MAX) return MTWS__HTTP_TOO_BIG;
+    char *to = h->text + h->fields_size + name_size;
+    *to++ = 0;
+    if (value.size > 0) memmove(to, value.data, value.size);
+    to[value.size] = 0;
+    h->fields_size += name_size + value.size + 2;
+    return MTWS__HTTP_MORE;
+}
+
+MTWS_PRIVATE int mtws__http_line(mtws__http *h) {
+    mtws__span line;
+    line.data = (const uint8_t *)h->text + h->fields_size;
+    line.size = h->line_size;
+    h->line_size = 0;
+    if (h->status == 0) return mtws__http_status_line(h, line) ? MTWS__HTTP_MORE : MTWS__HTTP_BAD;
+    if (line.size == 0) return MTWS__HTTP_DONE;
+    return mtws__http_field_line(h, line);
+}
+
+/* *used says how much was taken: all, or up to the empty line that ends the head. */
+MTWS_PRIVATE int mtws__http_feed(mtws__http *h, const uint8_t *data, size_t size, size_t *used) {
+    for (size_t i = 0; i < size; i++) {
+        char c = (char)data[i];
+        *used = i + 1;
+        if (++h->total > h->capacity) return MTWS__HTTP_TOO_BIG;
+        if (h->after_cr) {
+            if (c != '\n') return MTWS__HTTP_BAD;
+            h->after_cr = false;
+            int result = mtws__http_line(h);
+            if (result != MTWS__HTTP_MORE) return result;
+        } else if (c == '\r') {
+            h->after_cr = true;
+        } else if (c == '\n' || c == 0) {
+            return MTWS__HTTP_BAD;
+        } else {
+            /* A head that is not HTTP is refused at its first byte, not at a line's end that may
+             * never come. */
+            if (h->status == 0 && h->line_size < 5 && c != "HTTP/"[h->line_size]) {
+                return MTWS__HTTP_BAD;
+            }
+            if (h->line_size == 0 && h->status != 0 && (c == ' ' || c == '\t')) {
+                return MTWS__HTTP_BAD; /* RFC 9112 section 5.2: obsolete folding */
+            }
+            h->text[h->fields_size + h->line_size++] = c;
+        }
+    }
+    *used = size;
+    return MTWS__HTTP_MORE;
+}
+
+/* The next field called name (any, where name is NULL) from *at on; NULL at the end. *at is moved
+ * past it. */
+MTWS_PRIVATE const char *mtws__http_next(const mtws__http *h, size_t *at, const char *name) {
+    while (*at < h->fields_size) {
+        const char *field = h->text + *at;
+        const char *value = field + strlen(field) + 1;
+        *at += (size_t)(value - field) + strlen(value) + 1;
+        if (name == NULL || mtws__span_is(mtws__span_of(field), name)) return value;
+    }
+    return NULL;
+}
+
+/* The only field called name: NULL where it is absent, and *twice set where it stands twice. */
+MTWS_PRIVATE const char *mtws__http_only(const mtws__http *h, const char *name, bool *twice) {
+    size_t at = 0;
+    const char *value = mtws__http_next(h, &at, name);
+    if (value != NULL && mtws__http_next(h, &at, name) != NULL) *twice = true;
+    return value;
+}
+
+/* Whether the comma-separated fields called name, taken together, hold the token. */
+MTWS_PRIVATE bool mtws__http_has_token(const mtws__http *h, const char *name, const char *token) {
+    size_t at = 0;
+    const char *value;
+    while ((value = mtws__http_next(h, &at, name)) != NULL) {
+        mtws__span rest = mtws__span_of(value);
+        while (rest.size > 0) {
+            mtws__span item = rest;
+            item.size = 0;
+            while (item.size < rest.size && rest.data[item.size] != ',') item.size++;
+            if (mtws__span_is(mtws__http_trim(item), token)) return true;
+            size_t passed = mtws__min_size(item.size + 1, rest.size);
+            rest.data += passed;
+            rest.size -= passed;
+        }
+    }
+    return false;
+}
+
+/* Several Content-Length fields that disagree, or one that is no number (RFC 9112 section 6.3). */
+MTWS_PRIVATE bool mtws__http_length_conflict(const mtws__http *h) {
+    size_t at = 0;
+    const char *first = mtws__http_next(h, &at, "Content-Length");
+    if (first == NULL) return false;
+    for (const char *c = first; *c != 0; c++) {
+        if (!mtws__is_digit(*c)) return true;
+    }
+    const char *other;
+    while ((other = mtws__http_next(h, &at, "Content-Length")) != NULL) {
+        if (strcmp(first, other) != 0) return true;
+    }
+    return first[0] == 0;
+}
+
+/* Two digits at text, or -1. */
+MTWS_PRIVATE int mtws__http_two_digits(const char *text) {
+    if (!mtws__is_digit(text[0]) || !mtws__is_digit(text[1])) return -1;
+    return (text[0] - '0') * 10 + (text[1] - '0');
+}
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7) as seconds since 1970, or -1. */
+MTWS_PRIVATE int64_t mtws__http_date(const char *text) {
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    if (strlen(text) != 29 || strcmp(text + 25, " GMT") != 0) return -1;
+    int month = 0;
+    while (month < 12 && memcmp(months + 3 * month, text + 8, 3) != 0) month++;
+    int day = mtws__http_two_digits(text + 5);
+    int century = mtws__http_two_digits(text + 12), year = mtws__http_two_digits(text + 14);
+    int hour = mtws__http_two_digits(text + 17), minute = mtws__http_two_digits(text + 20);
+    int second = mtws__http_two_digits(text + 23);
+    if (month == 12 || day < 1 || day > 31 || century < 19 || year < 0 || hour < 0 || hour > 23 ||
+        minute < 0 || minute > 59 || second < 0 || second > 60) return -1;
+    /* Days by the civil calendar, counted from March so that leap days come last. */
+    int64_t y = (int64_t)century * 100 + year - (month < 2 ? 1 : 0);
+    int64_t m = (month + 10) % 12;
+    int64_t days = 365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day - 1 - 719468;
+    return days * 86400 + hour * 3600 + minute * 60 + second;
+}
+
+/* Retry-After (RFC 9110 section 10.2.3), seconds or a date, as milliseconds from now; 0 where it is
+ * absent or makes no sense. */
+MTWS_PRIVATE uint64_t mtws__http_retry_after_ms(const mtws__http *h, uint64_t unix_ms) {
+    size_t at = 0;
+    const char *value = mtws__http_next(h, &at, "Retry-After");
+    if (value == NULL || value[0] == 0) return 0;
+    if (!mtws__is_digit(value[0])) {
+        int64_t date = mtws__http_date(value);
+        uint64_t date_ms = date < 0 ? 0 : (uint64_t)date * 1000;
+        return date_ms > unix_ms ? date_ms - unix_ms : 0;
+    }
+    uint64_t seconds = 0;
+    for (; *value != 0; value++) {
+        if (!mtws__is_digit(*value)) return 0;
+        if (seconds < UINT64_C(1000000000)) seconds = seconds * 10 + (uint64_t)(*value - '0');
+    }
+    return seconds * 1000;
+}
+
+/* ==========================================================================
+ * >>handshake                                 RFC 6455 section 4
+ * uses: bytes, sha1, base64, http
+ * The upgrade request and what the answer must say. Pure.
+ */
+
+enum { MTWS__KEY_SIZE = 24 }; /* 16 bytes in base64 */
+
+typedef struct mtws__upgrade {
+    const char *host_field;     /* "name:port", brackets around an IPv6 literal */
+    const char *target;         /* path and query */
+    const char *key;            /* MTWS__KEY_SIZE characters */
+    const char *subprotocols;   /* as offered, "" for none */
+    mtws__span headers;         /* the user's, each with its line end */
+    bool has_host, has_agent, has_authorization; /* among them */
+    mtws__span userinfo;        /* decoded; data NULL: none */
+} mtws__upgrade;
+
+MTWS_PRIVATE void mtws__handshake_request(mtws__writer *w, const mtws__upgrade *u) {
+    mtws__writer_text(w, "GET ");
+    mtws__writer_text(w, u->target);
+    mtws__writer_text(w, " HTTP/1.1\r\n");
+    if (!u->has_host) {
+        mtws__writer_text(w, "Host: ");
+        mtws__writer_text(w, u->host_field);
+        mtws__writer_text(w, "\r\n");
+    }
+    mtws__writer_text(w, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ");
+    mtws__writer_put(w, u->key, MTWS__KEY_SIZE);
+    mtws__writer_text(w, "\r\nSec-WebSocket-Version: 13\r\n");
+    if (u->subprotocols[0] != 0) {
+        mtws__writer_text(w, "Sec-WebSocket-Protocol: ");
+        mtws__writer_text(w, u->subprotocols);
+        mtws__writer_text(w, "\r\n");
+    }
+    if (u->userinfo.data != NULL && !u->has_authorization) {
+        mtws__writer_text(w, "Authorization: Basic ");
+        mtws__base64_encode(w, u->userinfo.data, u->userinfo.size);
+        mtws__writer_text(w, "\r\n");
+    }
+    if (!u->has_agent) mtws__writer_text(w, "User-Agent: mtws/" MTWS__VERSION "\r\n");
+    mtws__writer_put(w, u->headers.data, u->headers.size);
+    mtws__writer_text(w, "\r\n");
+}
+
+/* RFC 6455 section 4.2.2, item 5.4. out: 28 characters and the terminator. */
+MTWS_PRIVATE void mtws__handshake_accept(char out[29], const char *key) {
+    char joined[MTWS__KEY_SIZE + 36];
+    memcpy(joined, key, MTWS__KEY_SIZE);
+    memcpy(joined + MTWS__KEY_SIZE, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 36);
+    uint8_t digest[20];
+    mtws__sha1(digest, joined, sizeof joined);
+    mtws__writer w;
+    mtws__writer_open(&w, out, 29);
+    mtws__base64_encode(&w, digest, sizeof digest);
+}
+
+/* Whether value is one of the offered, compared with case (RFC 6455 section 4.1). */
+MTWS_PRIVATE bool mtws__handshake_offered(const char *offered, const char *value) {
+    size_t size = strlen(value);
+    while (*offered != 0) {
+        size_t span = strcspn(offered, ", ");
+        if (span == size && size > 0 && memcmp(offered, value, size) == 0) return true;
+        offered += span;
+        offered += strspn(offered, ", ");
+    }
+    return false;
+}
+
+/* What is wrong with a 101, for people; NULL where it is what RFC 6455 section 4.1 asks for. */
+MTWS_PRIVATE const char *mtws__handshake_check(const mtws__http *h, const char *key,
+                                               const char *subprotocols) {
+    bool twice = false;
+    const char *upgrade = mtws__http_only(h, "Upgrade", &twice);
+    if (h->old) return "the answer is HTTP/1.0, which knows no upgrade";
+    if (upgrade == NULL || twice || !mtws__span_is(mtws__span_of(upgrade), "websocket")) {
+        return "the answer's Upgrade header is not \"websocket\"";
+    }
+    if (!mtws__http_has_token(h, "Connection", "upgrade")) {
+        return "the answer's Connection header does not say \"Upgrade\"";
+    }
+    char expected[29];
+    mtws__handshake_accept(expected, key);
+    const char *accept = mtws__http_only(h, "Sec-WebSocket-Accept", &twice);
+    if (accept == NULL || twice || strcmp(accept, expected) != 0) {
+        return "the answer's Sec-WebSocket-Accept is absent or wrong: no WebSocket server";
+    }
+    size_t at = 0;
+    if (mtws__http_next(h, &at, "Sec-WebSocket-Extensions") != NULL) {
+        return "the server chose an extension that was not offered";
+    }
+    const char *chosen = mtws__http_only(h, "Sec-WebSocket-Protocol", &twice);
+    if (chosen != NULL && (twice || !mtws__handshake_offered(subprotocols, chosen))) {
+        return "the server chose a subprotocol that was not offered";
+    }
+    return NULL;
+}
+
+/* Headers that are the handshake's own: the user may not set them. */
+MTWS_PRIVATE bool mtws__handshake_reserved(mtws__span name) {
+    if (name.size >= 14) {
+        mtws__span front = name;
+        front.size = 14;
+        if (mtws__span_is(front, "Sec-WebSocket-")) return true;
+    }
+    return mtws__span_is(name, "Upgrade") || mtws__span_is(name, "Connection") ||
+           mtws__span_is(name, "Content-Length") || mtws__span_is(name, "Transfer-Encoding");
+}
+
+/* "chat, superchat": tokens, none twice, parted by commas and spaces. "" offers none. */
+MTWS_PRIVATE bool mtws__handshake_subprotocols_ok(const char *text) {
+    const char *at = text;
+    while (*at != 0) {
+        mtws__span token;
+        token.data = (const uint8_t *)at;
+        token.size = strcspn(at, ", ");
+        if (!mtws__http_is_token(token)) return false;
+        for (const char *p = text; p < at;) {
+            size_t span = strcspn(p, ", ");
+            if (span == token.size && memcmp(p, at, span) == 0) return false;
+            p += span;
+            p += strspn(p, ", ");
+        }
+        at += token.size;
+        size_t gap = strspn(at, ", ");
+        size_t commas = 0;
+        for (size_t i = 0; i < gap; i++) commas += at[i] == ',';
+        if (gap > 0 && (commas != 1 || at[gap] == 0)) return false;
+        at += gap;
+    }
+    return true;
+}
+
+/* ==========================================================================
+ * >>frame                                     RFC 6455 section 5
+ * uses: bytes
+ * Headers and masking. Pure.
+ */
+
+enum {
+    MTWS__CONTINUATION = 0,
+    MTWS__CLOSE = 8,
+    MTWS__PING = 9,
+    MTWS__PONG = 10,
+    MTWS__CONTROL_MAX = 125,   /* payload of a control frame, section 5.5 */
+    MTWS__FRAME_HEADER_MAX = 14
+};
+
+typedef struct mtws__frame {
+    uint64_t size; /* of the payload */
+    uint8_t opcode;
+    uint8_t header_size; /* the masking key included */
+    bool final;
+    uint8_t key[4]; /* of a masked one */
+} mtws__frame;
+
+MTWS_PRIVATE size_t mtws__frame_header_size(uint64_t size) {
+    return size < 126 ? 6 : size < 65536 ? 8 : 14;
+}
+
+/* A client's header, masking key included. Returns its size. */
+MTWS_PRIVATE size_t mtws__frame_encode(uint8_t out[MTWS__FRAME_HEADER_MAX], uint8_t opcode,
+                                       bool final, uint64_t size, const uint8_t key[4]) {
+    out[0] = (uint8_t)(opcode | (final ? 0x80 : 0));
+    size_t at = 2;
+    if (size < 126) {
+        out[1] = (uint8_t)(0x80 | size);
+    } else if (size < 65536) {
+        out[1] = 0x80 | 126;
+        mtws__store_big(out + 2, 2, size);
+        at = 4;
+    } else {
+        out[1] = 0x80 | 127;
+        mtws__store_big(out + 2, 8, size);
+        at = 10;
+    }
+    memcpy(out + at, key, 4);
+    return at + 4;
+}
+
+/* Decodes the header at data, masked or not as is asked for. 0: more bytes are needed; 1: done;
+ * -1: no valid header begins so. Wrong is told from the first byte that shows it. */
+MTWS_PRIVATE int mtws__frame_decode(mtws__frame *f, const uint8_t *data, size_t size, bool masked) {
+    if (size < 1) return 0;
+    f->opcode = data[0] & 15;
+    f->final = (data[0] & 0x80) != 0;
+    if ((data[0] & 0x70) != 0) return -1;                                    /* section 5.2: RSV */
+    if ((f->opcode > 2 && f->opcode < 8) || f->opcode > 10) return -1;
+    if (f->opcode >= 8 && !f->final) return -1;                              /* section 5.5 */
+    if (size < 2) return 0;
+    if (((data[1] & 0x80) != 0) != masked) return -1;                        /* section 5.1 */
+    uint8_t length = data[1] & 0x7f;
+    if (f->opcode >= 8 && length > MTWS__CONTROL_MAX) return -1;
+    size_t extended = length < 126 ? 0 : length == 126 ? 2 : 8;
+    f->header_size = (uint8_t)(2 + extended + (masked ? 4 : 0));
+    if (extended == 8 && size > 2 && (data[2] & 0x80) != 0) return -1;       /* section 5.2 */
+    if (size < f->header_size) return 0;
+    f->size = extended == 0 ? length : mtws__load_big(data + 2, extended);
+    if ((extended == 2 && f->size < 126) || (extended == 8 && f->size < 65536)) return -1;
+    if (masked) memcpy(f->key, data + 2 + extended, 4);
+    return 1;
+}
+
+/* Section 5.3, while copying; `phase` is the place of data[0] in the payload. out may be data. */
+MTWS_PRIVATE void mtws__frame_mask(uint8_t *out, const uint8_t *data, size_t size,
+                                   const uint8_t key[4], uint64_t phase) {
+    uint8_t wide[8];
+    for (size_t i = 0; i < 8; i++) wide[i] = key[(phase + i) & 3];
+    uint64_t word;
+    memcpy(&word, wide, 8);
+    size_t i = 0;
+    for (; size - i >= 32; i += 32) {
+        uint64_t a, b, c, d;
+        memcpy(&a, data + i, 8);
+        memcpy(&b, data + i + 8, 8);
+        memcpy(&c, data + i + 16, 8);
+        memcpy(&d, data + i + 24, 8);
+        a ^= word;
+        b ^= word;
+        c ^= word;
+        d ^= word;
+        memcpy(out + i, &a, 8);
+        memcpy(out + i + 8, &b, 8);
+        memcpy(out + i + 16, &c, 8);
+        memcpy(out + i + 24, &d, 8);
+    }
+    for (; size - i >= 8; i += 8) {
+        uint64_t a;
+        memcpy(&a, data + i, 8);
+        a ^= word;
+        memcpy(out + i, &a, 8);
+    }
+    for (; i < size; i++) out[i] = data[i] ^ wide[i & 7];
+}
+
+/* Whether a server (or a user) may send this close code: section 7.4 and its registry. */
+MTWS_PRIVATE bool mtws__close_code_ok(uint32_t code) {
+    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+           (code >= 3000 && code <= 4999);
+}
+
+/* ==========================================================================
+ * >>message                                   RFC 6455 sections 5.4, 5.5, 8.1
+ * uses: bytes, utf8, frame
+ * Bytes in, messages and control frames out. One buffer: frames are parsed where they lie, a
+ * message in one frame is handed over where it lies, fragments are moved together. Pure.
+ */
+
+enum {
+    MTWS__READ_AHEAD = 16384, /* room beside the largest message: an answer's head, small frames */
+    MTWS__READ_MIN = 4096     /* with less room than this, what is kept is moved to the front */
+};
+
+typedef enum mtws__input {
+    MTWS__INPUT_MORE,    /* all that arrived is parsed */
+    MTWS__INPUT_BUSY,    /* the budget of frames for one call is used up */
+    MTWS__INPUT_MESSAGE, /* a message, or a part where parts are handed over */
+    MTWS__INPUT_PING,
+    MTWS__INPUT_PONG,
+    MTWS__INPUT_CLOSE,
+    MTWS__INPUT_BAD /* `result` and `text` say what the server did wrong */
+} mtws__input;
+
+typedef struct mtws__message {
+    uint8_t *data;
+    size_t capacity; /* one byte more is there, for the terminator */
+    size_t max_size;
+    bool stream;     /* hand over parts as they come */
+    size_t begin;    /* where the message (or part) that is being put together begins */
+    size_t size;     /* and how much of it is there */
+    size_t parse;    /* the first byte not looked at */
+    size_t end;      /* behind the last byte read */
+    uint64_t frame_left; /* payload of the present data frame that is still to come */
+    bool in_message; /* between a message's first frame and its last byte */
+    bool in_frame;   /* between a data frame's header and its last byte */
+    bool final;      /* of the present data frame */
+    bool later_part; /* a part of this message was handed over before */
+    bool handed;     /* the program holds a pointer to the message */
+    bool kept;       /* a message is whole, but nobody wants it yet */
+    uint8_t saved;   /* the byte that the terminator stands on */
+    mtws_kind kind;
+    mtws__utf8 utf8;
+    /* What next() found: */
+    mtws__span payload;
+    bool first, last;
+    mtws_result result;
+    const char *text;
+} mtws__message;
+
+MTWS_PRIVATE void mtws__message_start(mtws__message *m, uint8_t *data, size_t max_size,
+                                      bool stream) {
+    memset(m, 0, sizeof *m);
+    m->data = data;
+    m->max_size = max_size;
+    m->capacity = max_size + MTWS__READ_AHEAD;
+    m->stream = stream;
+    m->text = "";
+}
+
+/* Moves what is kept, the message so far and then what is not parsed, to the front. */
+MTWS_PRIVATE void mtws__message_to_front(mtws__message *m) {
+    MTWS_ASSERT(!m->handed);
+    size_t kept = m->in_message ? m->size : 0;
+    if (m->begin > 0 && kept > 0) memmove(m->data, m->data + m->begin, kept);
+    m->begin = 0;
+    size_t rest = m->end - m->parse;
+    if (kept != m->parse && rest > 0) memmove(m->data + kept, m->data + m->parse, rest);
+    m->parse = kept;
+    m->end = kept + rest;
+}
+
+/* The room for the next read; 0: full, as long as what is in it is not taken. */
+MTWS_PRIVATE size_t mtws__message_room(mtws__message *m, uint8_t **out) {
+    if (m->parse == m->end) {
+        if (!m->in_message) m->begin = m->size = 0;
+        m->parse = m->end = m->begin + m->size;
+    }
+    size_t kept = (m->in_message ? m->size : 0) + (m->end - m->parse);
+    size_t room = m->capacity - m->end;
+    if (room == 0 || (room < MTWS__READ_MIN && kept < MTWS__READ_MIN)) mtws__message_to_front(m);
+    *out = m->data + m->end;
+    return m->capacity - m->end;
+}
+
+MTWS_PRIVATE void mtws__message_filled(mtws__message *m, size_t size) {
+    MTWS_ASSERT(size <= m->capacity - m->end);
+    m->end += size;
+}
+
+/* The program is done with what was handed over. */
+MTWS_PRIVATE void mtws__message_release(mtws__message *m) {
+    if (!m->handed) return;
+    m->data[m->begin + m->size] = m->saved;
+    m->handed = false;
+    m->in_message = !m->last;
+    m->later_part = !m->last;
+    m->begin = m->parse;
+    m->size = 0;
+}
+
+MTWS_PRIVATE mtws__input mtws__message_bad(mtws__message *m, mtws_result result, const char *text) {
+    m->result = result;
+    m->text = text;
+    return MTWS__INPUT_BAD;
+}
+
+MTWS_PRIVATE mtws__input mtws__message_hand(mtws__message *m, bool last) {
+    m->handed = true;
+    m->first = !m->later_part;
+    m->last = last;
+    m->payload.data = m->data + m->begin;
+    m->payload.size = m->size;
+    m->saved = m->data[m->begin + m->size];
+    m->data[m->begin + m->size] = 0;
+    return MTWS__INPUT_MESSAGE;
+}
+
+/* What was just handed over is not wanted yet: the next call finds it again. */
+MTWS_PRIVATE void mtws__message_keep(mtws__message *m) {
+    m->data[m->begin + m->size] = m->saved;
+    m->handed = false;
+    m->kept = true;
+}
+
+/* Takes what has arrived of the present data frame's payload. */
+MTWS_PRIVATE mtws__input mtws__message_payload(mtws__message *m) {
+    size_t size = (size_t)mtws__min_u64(m->frame_left, m->end - m->parse);
+    uint8_t *place = m->data + m->begin + m->size;
+    if (size > 0 && m->begin + m->size != m->parse) memmove(place, m->data + m->parse, size);
+    m->parse += size;
+    m->size += size;
+    m->frame_left -= size;
+    if (m->kind == MTWS_TEXT && !mtws__utf8_feed(&m->utf8, place, size)) {
+        return mtws__message_bad(m, MTWS_ERR_UTF8, "the server sent text that is not UTF-8");
+    }
+    m->in_frame = m->frame_left > 0;
+    if (m->in_frame || !m->final) {
+        return m->stream && m->size > 0 ? mtws__message_hand(m, false) : MTWS__INPUT_MORE;
+    }
+    if (m->kind == MTWS_TEXT && !mtws__utf8_whole(&m->utf8)) {
+        return mtws__message_bad(m, MTWS_ERR_UTF8, "the server's text ends within a character");
+    }
+    return mtws__message_hand(m, true);
+}
+
+/* A data frame's header was read: may it come here, and is there room for it? */
+MTWS_PRIVATE mtws__input mtws__message_data_frame(mtws__message *m, const mtws__frame *f) {
+    if ((f->opcode == MTWS__CONTINUATION) != m->in_message) {
+        return mtws__message_bad(m, MTWS_ERR_PROTOCOL,
+                                 m->in_message ? "the server began a message within a message"
+                                               : "the server continued a message that none began");
+    }
+    if (!m->stream && f->size > m->max_size - m->size) {
+        return mtws__message_bad(m, MTWS_ERR_TOO_BIG,
+                                 "the server's message is larger than options.max_message_size");
+    }
+    m->parse += f->header_size;
+    if (!m->in_message) {
+        m->in_message = true;
+        m->kind = (mtws_kind)f->opcode;
+        m->later_part = false;
+        mtws__utf8_start(&m->utf8);
+    }
+    if (m->size == 0) m->begin = m->parse;
+    if (!m->stream && f->size > m->capacity - m->begin - m->size) mtws__message_to_front(m);
+    m->in_frame = true;
+    m->final = f->final;
+    m->frame_left = f->size;
+    return MTWS__INPUT_MORE;
+}
+
+MTWS_PRIVATE mtws__input mtws__message_control(mtws__message *m, const mtws__frame *f) {
+    if (m->end - m->parse - f->header_size < f->size) return MTWS__INPUT_MORE;
+    m->payload.data = m->data + m->parse + f->header_size;
+    m->payload.size = (size_t)f->size;
+    m->parse += f->header_size + (size_t)f->size;
+    if (f->opcode == MTWS__PING) return MTWS__INPUT_PING;
+    return f->opcode == MTWS__PONG ? MTWS__INPUT_PONG : MTWS__INPUT_CLOSE;
+}
+
+/* The next thing in what has arrived. *budget counts down with each frame. The payload of a control
+ * frame is valid until the next call, that of a message until it is released. */
+MTWS_PRIVATE mtws__input mtws__message_next(mtws__message *m, int *budget) {
+    MTWS_ASSERT(!m->handed);
+    if (m->kept) {
+        m->kept = false;
+        return mtws__message_hand(m, m->last);
+    }
+    for (;;) {
+        if (m->in_frame) {
+            mtws__input input = mtws__message_payload(m);
+            if (input != MTWS__INPUT_MORE || m->in_frame) return input;
+        }
+        if (*budget <= 0) return MTWS__INPUT_BUSY;
+        mtws__frame f;
+        int decoded = mtws__frame_decode(&f, m->data + m->parse, m->end - m->parse, false);
+        if (decoded == 0) return MTWS__INPUT_MORE;
+        if (decoded < 0) {
+            return mtws__message_bad(m, MTWS_ERR_PROTOCOL,
+                                     "the server sent a frame that RFC 6455 section 5 forbids");
+        }
+        --*budget;
+        if (f.opcode >= 8) return mtws__message_control(m, &f);
+        mtws__input input = mtws__message_data_frame(m, &f);
+        if (input == MTWS__INPUT_BAD) return input;
+    }
+}
+
+/* Checks a Close frame's body (section 5.5.1). *code is 1005 where there is none. */
+MTWS_PRIVATE mtws_result mtws__message_close(mtws__span body, uint16_t *code, mtws__span *reason) {
+    *code = 1005;
+    *reason = body;
+    if (body.size == 0) return MTWS_OK;
+    if (body.size == 1) return MTWS_ERR_PROTOCOL;
+    *code = (uint16_t)mtws__load_big(body.data, 2);
+    reason->data = body.data + 2;
+    reason->size = body.size - 2;
+    if (!mtws__close_code_ok(*code)) return MTWS_ERR_PROTOCOL;
+    return mtws__utf8_valid(reason->data, reason->size) ? MTWS_OK : MTWS_ERR_UTF8;
+}
+
+/* ==========================================================================
+ * >>queue                                     RFC 6455 sections 5.3, 5.4
+ * uses: bytes, random, frame
+ * Outgoing messages as wire bytes in a ring, and beside it an index of their fates. A message that
+ * is kept for later connections stays until it is settled; one that is not ("transient") gives its
+ * room back as it is written. Pure.
+ *
+ *     first           live            next             end        entries
+ *       | not reported  | written, not  | not wholly     |
+ *       | yet           | confirmed     | written        |
+ *                    ring.head        cursor         ring.tail    bytes
+ */
+
+typedef enum mtws__fate {
+    MTWS__WAITING,   /* not wholly written on the present connection */
+    MTWS__WRITTEN,   /* wholly written, not confirmed */
+    MTWS__DELIVERED, /* settled from here on */
+    MTWS__DROPPED,
+    MTWS__REPORTED   /* settled, and its event handed over */
+} mtws__fate;
+
+typedef struct mtws__entry {
+    uint64_t id;
+    uint64_t start;       /* ring offset of its first byte */
+    uint64_t deadline_us; /* it expires then unless it is on the wire; UINT64_MAX: never */
+    int16_t result;       /* of a dropped one */
+    uint8_t fate;
+    uint8_t flags;   /* of mtws_send */
+    uint8_t left;    /* it has left whole at least once, on this connection or an earlier one */
+    uint8_t strikes; /* connections that the server closed while it was alone in flight */
+    uint8_t open;    /* parts are still to be added */
+    uint8_t sure;    /* the program confirmed it while it was being written again */
+} mtws__entry;
+
+typedef struct mtws__queue {
+    mtws__ring ring;
+    mtws__entry *entries;
+    size_t capacity;   /* entries */
+    bool transient;    /* nothing is written twice: bytes are freed as they leave */
+    uint64_t first, live, next, end; /* entry numbers, as drawn above */
+    uint64_t cursor;   /* the next byte to write */
+    uint64_t offered;  /* bytes before this may be in the transport's hands, written or not */
+    uint64_t boundary; /* a frame begins here: the last such place known at or before the cursor, */
+                       /* or the end of the frame that the cursor is in */
+    uint64_t fresh;    /* frames from here to `stale` have no masking key of this connection yet */
+    uint64_t stale;
+    size_t holes;      /* settled entries between next and end */
+    size_t unreported; /* settled entries whose event was not handed over */
+    uint64_t untimed;  /* entries before this one can't expire any more */
+    uint64_t resent;   /* entries written again, for the statistics */
+    struct {           /* dropped from the head, and already out of the index */
+        uint64_t first_id, id;
+        int16_t result;
+        uint8_t left;
+    } carry; /* id 0: none */
+} mtws__queue;
+
+typedef struct mtws__range {
+    uint64_t first_id, id;
+    mtws_result result; /* MTWS_OK: delivered */
+    bool left;
+} mtws__range;
+
+MTWS_PRIVATE void mtws__queue_open(mtws__queue *q, uint8_t *bytes, size_t size,
+                                   mtws__entry *entries, size_t capacity, bool transient) {
+    memset(q, 0, sizeof *q);
+    mtws__ring_open(&q->ring, bytes, size);
+    q->entries = entries;
+    q->capacity = capacity;
+    q->transient = transient;
+}
+
+MTWS_PRIVATE mtws__entry *mtws__queue_entry(const mtws__queue *q, uint64_t number) {
+    MTWS_ASSERT(number >= q->first && number < q->end);
+    return q->entries + (size_t)(number % q->capacity);
+}
+
+/* Where the entry's bytes end, which is where the next one's begin. */
+MTWS_PRIVATE uint64_t mtws__queue_entry_end(const mtws__queue *q, uint64_t number) {
+    return number + 1 < q->end ? mtws__queue_entry(q, number + 1)->start : q->ring.tail;
+}
+
+/* Whether some of the entry's bytes may be on the wire of this connection. */
+MTWS_PRIVATE bool mtws__queue_begun(const mtws__queue *q, uint64_t number) {
+    return number < q->next || mtws__queue_entry(q, number)->start < q->offered;
+}
+
+/* The first entry that has not begun to leave. */
+MTWS_PRIVATE uint64_t mtws__queue_untouched(const mtws__queue *q) {
+    uint64_t number = q->next;
+    while (number < q->end && mtws__queue_begun(q, number)) number++;
+    return number;
+}
+
+MTWS_PRIVATE bool mtws__queue_mid_message(const mtws__queue *q) {
+    return q->next < q->end && mtws__queue_begun(q, q->next);
+}
+
+/* What messages take of the ring as wire bytes; SIZE_MAX where that has no number. */
+MTWS_PRIVATE size_t mtws__queue_wire_size(size_t size, size_t max_frame_size) {
+    size_t frames = size == 0 ? 1 : size / max_frame_size + (size % max_frame_size != 0);
+    size_t header = mtws__frame_header_size(mtws__min_size(size, max_frame_size));
+    if (frames > (SIZE_MAX - size) / header) return SIZE_MAX;
+    return size + frames * header;
+}
+
+MTWS_PRIVATE bool mtws__queue_fits(const mtws__queue *q, size_t wire_size) {
+    return wire_size <= mtws__ring_free(&q->ring) && q->end - q->first < q->capacity;
+}
+
+/* Copies data to the tail as one frame, masked on the way. Without a generator the key is 0: the
+ * frame waits for a connection, which masks it (see fresh). */
+MTWS_PRIVATE void mtws__queue_frame(mtws__queue *q, uint8_t opcode, bool final, const uint8_t *data,
+                                    size_t size, mtws__random *random) {
+    uint8_t key[4] = {0, 0, 0, 0};
+    uint8_t header[MTWS__FRAME_HEADER_MAX];
+    if (random != NULL) mtws__random_fill(random, key, 4);
+    size_t header_size = mtws__frame_encode(header, opcode, final, size, key);
+    mtws__ring_store(&q->ring, q->ring.tail, header, header_size);
+    uint64_t at = q->ring.tail + header_size;
+    for (size_t done = 0; done < size;) {
+        size_t part = size - done;
+        uint8_t *to = mtws__ring_at(&q->ring, at + done, &part);
+        mtws__frame_mask(to, data + done, part, key, done);
+        done += part;
+    }
+    q->ring.tail = at + size;
+}
+
+/* Frames `size` bytes. The caller has checked that they fit. */
+MTWS_PRIVATE void mtws__queue_frames(mtws__queue *q, uint8_t opcode, bool last, const uint8_t *data,
+                                     size_t size, size_t max_frame_size, mtws__random *random) {
+    size_t done = 0;
+    do {
+        size_t part = mtws__min_size(size - done, max_frame_size);
+        bool final = last && part == size - done;
+        mtws__queue_frame(q, done == 0 ? opcode : (uint8_t)MTWS__CONTINUATION, final, data + done,
+                          part, random);
+        done += part;
+    } while (done < size);
+}
+
+/* Adds an entry at the tail; its frames follow. */
+MTWS_PRIVATE mtws__entry *mtws__queue_append(mtws__queue *q, uint64_t id, unsigned flags,
+                                             uint64_t deadline_us) {
+    MTWS_ASSERT(q->end - q->first < q->capacity);
+    q->end++;
+    mtws__entry *entry = mtws__queue_entry(q, q->end - 1);
+    memset(entry, 0, sizeof *entry);
+    entry->id = id;
+    entry->start = q->ring.tail;
+    entry->flags = (uint8_t)flags;
+    entry->deadline_us = deadline_us;
+    return entry;
+}
+
+/* Drops from the head leave the index at once and are kept as one range, so that a program which
+ * sends more than it polls does not fill the index with them. */
+MTWS_PRIVATE void mtws__queue_carry(mtws__queue *q) {
+    while (q->first < q->live) {
+        mtws__entry *e = mtws__queue_entry(q, q->first);
+        if (e->fate == MTWS__DROPPED) {
+            bool same = q->carry.id != 0 && q->carry.id + 1 == e->id &&
+                        q->carry.result == e->result && q->carry.left == e->left;
+            if (q->carry.id != 0 && !same) return;
+            if (!same) q->carry.first_id = e->id;
+            q->carry.id = e->id;
+            q->carry.result = e->result;
+            q->carry.left = e->left;
+            q->unreported--;
+        } else if (e->fate != MTWS__REPORTED) {
+            return;
+        }
+        q->first++;
+    }
+}
+
+/* Gives back the room of what is settled, and passes over what need not be written. */
+MTWS_PRIVATE void mtws__queue_settle(mtws__queue *q) {
+    while (q->next < q->end && mtws__queue_entry(q, q->next)->fate >= MTWS__DELIVERED) {
+        MTWS_ASSERT(q->cursor == mtws__queue_entry(q, q->next)->start);
+        q->holes--;
+        q->cursor = q->boundary = q->offered = mtws__queue_entry_end(q, q->next);
+        q->next++;
+    }
+    while (q->live < q->next && mtws__queue_entry(q, q->live)->fate >= MTWS__DELIVERED) q->live++;
+    uint64_t head = q->transient || q->live == q->end ? q->cursor
+                                                      : mtws__queue_entry(q, q->live)->start;
+    if (q->boundary < head) q->boundary = head;
+    mtws__ring_release(&q->ring, head);
+    mtws__queue_carry(q);
+}
+
+MTWS_PRIVATE void mtws__queue_drop(mtws__queue *q, uint64_t number, mtws_result result) {
+    mtws__entry *e = mtws__queue_entry(q, number);
+    if (e->fate >= MTWS__DELIVERED) return;
+    MTWS_ASSERT(number < q->next || !mtws__queue_begun(q, number));
+    e->fate = MTWS__DROPPED;
+    e->result = (int16_t)result;
+    q->unreported++;
+    q->holes += number >= q->next;
+}
+
+/* Drops all that is not settled, or of it what has not begun to leave. */
+MTWS_PRIVATE void mtws__queue_clear(mtws__queue *q, mtws_result result, bool begun_too) {
+    uint64_t number = begun_too ? q->live : mtws__queue_untouched(q);
+    for (; number < q->end; number++) mtws__queue_drop(q, number, result);
+    mtws__queue_settle(q);
+}
+
+/* Where the entries that may be written end: `limit` is the first that may not. */
+MTWS_PRIVATE uint64_t mtws__queue_writable_end(const mtws__queue *q, uint64_t limit) {
+    uint64_t number = mtws__queue_untouched(q); /* what has begun is always finished */
+    if (q->holes == 0) {
+        number = mtws__max_u64(number, mtws__min_u64(limit, q->end));
+    } else {
+        while (number < limit && number < q->end &&
+               mtws__queue_entry(q, number)->fate < MTWS__DELIVERED) number++;
+    }
+    return number < q->end ? mtws__queue_entry(q, number)->start : q->ring.tail;
+}
+
+MTWS_PRIVATE bool mtws__queue_has_output(const mtws__queue *q, uint64_t limit) {
+    return q->cursor < mtws__queue_writable_end(q, limit);
+}
+
+/* Decodes the frame header that lies at offset. */
+MTWS_PRIVATE mtws__frame mtws__queue_frame_at(const mtws__queue *q, uint64_t offset) {
+    uint8_t header[MTWS__FRAME_HEADER_MAX];
+    mtws__frame f;
+    size_t have = (size_t)mtws__min_u64(sizeof header, q->ring.tail - offset);
+    mtws__ring_load(&q->ring, offset, header, have);
+    int decoded = mtws__frame_decode(&f, header, have, true);
+    MTWS_ASSERT(decoded == 1);
+    (void)decoded;
+    return f;
+}
+
+/* Gives the frames before `upto`, and the one it lies in, masking keys of this connection. */
+MTWS_PRIVATE void mtws__queue_mask(mtws__queue *q, uint64_t upto, mtws__random *random) {
+    upto = mtws__min_u64(upto, q->stale);
+    while (q->fresh < upto) {
+        mtws__frame f = mtws__queue_frame_at(q, q->fresh);
+        uint8_t key[4], change[4];
+        mtws__random_fill(random, key, 4);
+        for (int i = 0; i < 4; i++) change[i] = key[i] ^ f.key[i];
+        uint64_t at = q->fresh + f.header_size;
+        mtws__ring_store(&q->ring, at - 4, key, 4);
+        for (uint64_t done = 0; done < f.size;) {
+            size_t part = (size_t)(f.size - done);
+            uint8_t *bytes = mtws__ring_at(&q->ring, at + done, &part);
+            mtws__frame_mask(bytes, bytes, part, change, done);
+            done += part;
+        }
+        q->fresh = at + f.size;
+    }
+}
+
+/* The end of the frame that the cursor is in; the cursor itself between two frames. A transient
+ * queue frees what it wrote, so the frames are walked before that (see wrote). */
+MTWS_PRIVATE uint64_t mtws__queue_boundary(mtws__queue *q) {
+    while (q->boundary < q->cursor) {
+        mtws__frame f = mtws__queue_frame_at(q, q->boundary);
+        q->boundary += f.header_size + f.size;
+    }
+    return q->boundary;
+}
+
+enum { MTWS__MASK_AHEAD = 65536 }; /* of frames from earlier connections, masked for one write */
+
+/* The bytes to write next, as many as lie in one piece; with `one_frame` no more than end the frame
+ * that has begun. Empty where nothing may be written. */
+MTWS_PRIVATE mtws__span mtws__queue_peek(mtws__queue *q, uint64_t limit, bool one_frame,
+                                         mtws__random *random) {
+    uint64_t end = one_frame ? mtws__queue_boundary(q) : mtws__queue_writable_end(q, limit);
+    end = mtws__max_u64(end, q->offered);
+    mtws__span span;
+    span.data = q->ring.data;
+    span.size = 0;
+    if (q->cursor >= end) return span;
+    if (q->fresh < q->cursor) q->fresh = q->cursor; /* a hole was passed */
+    if (q->fresh < q->stale) {
+        mtws__queue_mask(q, mtws__min_u64(end, q->cursor + MTWS__MASK_AHEAD), random);
+        if (q->fresh < q->stale) end = mtws__min_u64(end, q->fresh);
+    }
+    span.size = (size_t)(end - q->cursor);
+    span.data = mtws__ring_at(&q->ring, q->cursor, &span.size);
+    return span;
+}
+
+/* The transport took none of the `size` bytes that peek gave, but may keep them: they stay as they
+ * are until it takes them. */
+MTWS_PRIVATE void mtws__queue_offer(mtws__queue *q, size_t size) {
+    q->offered = mtws__max_u64(q->offered, q->cursor + size);
+}
+
+/* `size` bytes of what peek gave have left. Returns how many messages that completed. */
+MTWS_PRIVATE size_t mtws__queue_wrote(mtws__queue *q, size_t size) {
+    size_t completed = 0;
+    q->cursor += size;
+    q->offered = q->cursor;
+    if (q->transient) mtws__queue_boundary(q);
+    while (q->next < q->end && mtws__queue_begun(q, q->next)) {
+        mtws__entry *e = mtws__queue_entry(q, q->next);
+        if (e->open || mtws__queue_entry_end(q, q->next) > q->cursor) break;
+        e->fate = e->sure ? MTWS__DELIVERED : MTWS__WRITTEN;
+        q->unreported += e->sure;
+        q->resent += e->left;
+        e->left = 1;
+        q->next++;
+        completed++;
+    }
+    mtws__queue_settle(q);
+    return completed;
+}
+
+/* What was written before entry `upto` is delivered. */
+MTWS_PRIVATE void mtws__queue_confirm(mtws__queue *q, uint64_t upto) {
+    MTWS_ASSERT(upto <= q->next);
+    for (uint64_t number = q->live; number < upto; number++) {
+        mtws__entry *e = mtws__queue_entry(q, number);
+        if (e->fate != MTWS__WRITTEN) continue;
+        e->fate = MTWS__DELIVERED;
+        q->unreported++;
+    }
+    mtws__queue_settle(q);
+}
+
+/* What has left at least once and has an id up to this one is delivered: the program knows. */
+MTWS_PRIVATE void mtws__queue_confirm_id(mtws__queue *q, uint64_t id) {
+    for (uint64_t number = q->live; number < q->end; number++) {
+        mtws__entry *e = mtws__queue_entry(q, number);
+        if (e->id > id) break;
+        if (!e->left || e->fate >= MTWS__DELIVERED) continue;
+        if (e->fate == MTWS__WAITING && mtws__queue_begun(q, number)) {
+            e->sure = 1; /* a frame that has begun must be ended first */
+            continue;
+        }
+        q->holes += e->fate == MTWS__WAITING;
+        e->fate = MTWS__DELIVERED;
+        q->unreported++;
+    }
+    mtws__queue_settle(q);
+}
+
+/* Entries whose fate is open. */
+MTWS_PRIVATE size_t mtws__queue_unsettled(const mtws__queue *q) {
+    size_t count = 0;
+    for (uint64_t number = q->live; number < q->end; number++) {
+        count += mtws__queue_entry(q, number)->fate < MTWS__DELIVERED;
+    }
+    return count;
+}
+
+/* Entries that are written and not confirmed. */
+MTWS_PRIVATE size_t mtws__queue_unconfirmed(const mtws__queue *q) {
+    size_t count = 0;
+    for (uint64_t number = q->live; number < q->next; number++) {
+        count += mtws__queue_entry(q, number)->fate == MTWS__WRITTEN;
+    }
+    return count;
+}
+
+/* The connection is gone: what may not be written again is dropped, the rest begins anew. What was
+ * not wholly written is kept, unless it belongs to that connection alone. */
+MTWS_PRIVATE void mtws__queue_reset(mtws__queue *q, mtws_result result) {
+    q->holes = 0;
+    for (uint64_t number = q->live; number < q->end; number++) {
+        mtws__entry *e = mtws__queue_entry(q, number);
+        bool bound = (e->flags & (MTWS_NO_QUEUE | MTWS_FIRST)) != 0 || q->transient;
+        bool once = (e->flags & MTWS_ONCE) != 0 && e->fate == MTWS__WRITTEN;
+        if (e->fate < MTWS__DELIVERED && (bound || once)) {
+            e->fate = MTWS__DROPPED;
+            e->result = (int16_t)result;
+            q->unreported++;
+        }
+        if (e->fate == MTWS__WRITTEN) e->fate = MTWS__WAITING;
+        if (e->sure && e->fate == MTWS__WAITING) {
+            e->fate = MTWS__DELIVERED;
+            q->unreported++;
+        }
+        q->holes += e->fate >= MTWS__DELIVERED;
+    }
+    q->next = q->live;
+    q->cursor = q->boundary = q->offered = q->transient ? q->ring.tail : q->ring.head;
+    if (q->transient) {
+        q->next = q->end;
+        q->holes = 0;
+    }
+    mtws__queue_settle(q);
+}
+
+/* A connection is open: everything that waits gets a masking key of its own as it is written. */
+MTWS_PRIVATE void mtws__queue_begin(mtws__queue *q) {
+    q->fresh = q->cursor;
+    q->stale = q->ring.tail;
+}
+
+/* Moves what has not begun to leave over the holes between. */
+MTWS_PRIVATE void mtws__queue_compact(mtws__queue *q) {
+    uint64_t to = mtws__queue_untouched(q);
+    if (q->holes == 0 || to == q->end) return;
+    uint64_t place = mtws__queue_entry(q, to)->start;
+    q->fresh = mtws__min_u64(q->fresh, place); /* masking what was not written again does no harm */
+    for (; to < q->end; to++) {
+        mtws__entry *e = mtws__queue_entry(q, to);
+        uint64_t start = e->start;
+        size_t size = (size_t)(mtws__queue_entry_end(q, to) - start);
+        if (e->fate >= MTWS__DELIVERED) size = 0;
+        if (size > 0 && place != start) mtws__ring_slide(&q->ring, place, start, size);
+        if (q->stale == start) q->stale = place;
+        e->start = place;
+        place += size;
+    }
+    if (q->stale == q->ring.tail) q->stale = place;
+    q->ring.tail = place;
+}
+
+/* Makes room by dropping the oldest messages that never left. False, and nothing is dropped, where
+ * that does not help. An index slot comes back only from the head. */
+MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_result result) {
+    size_t free_size = mtws__ring_free(&q->ring);
+    bool need_slot = q->end - q->first >= q->capacity;
+    uint64_t number = q->next, stop = q->next;
+    if (need_slot && (q->first != q->live || q->live != q->next)) return false;
+    for (; number < q->end && (need_slot || free_size < wire_size); number++) {
+        const mtws__entry *e = mtws__queue_entry(q, number);
+        bool gone = e->fate >= MTWS__DELIVERED;
+        if (mtws__queue_begun(q, number) || (e->left && !gone)) {
+            if (need_slot) return false;
+            continue;
+        }
+        free_size += (size_t)(mtws__queue_entry_end(q, number) - e->start);
+        stop = number + 1;
+        need_slot = need_slot && gone;
+    }
+    if (need_slot || free_size < wire_size) return false;
+    for (number = q->next; number < stop; number++) {
+        if (!mtws__queue_begun(q, number) && !mtws__queue_entry(q, number)->left) {
+            mtws__queue_drop(q, number, result);
+        }
+    }
+    mtws__queue_settle(q);
+    mtws__queue_compact(q);
+    return mtws__queue_fits(q, wire_size);
+}
+
+/* Drops what waited longer than it may. Deadlines ascend, so each entry is passed once. */
+MTWS_PRIVATE void mtws__queue_expire(mtws__queue *q, uint64_t now_us) {
+    uint64_t number = mtws__max_u64(q->untimed, q->next);
+    for (; number < q->end; number++) {
+        const mtws__entry *e = mtws__queue_entry(q, number);
+        if (e->left || e->fate >= MTWS__DELIVERED || mtws__queue_begun(q, number)) continue;
+        if (e->deadline_us > now_us) break;
+        mtws__queue_drop(q, number, MTWS_ERR_EXPIRED);
+    }
+    q->untimed = number;
+    mtws__queue_settle(q);
+}
+
+/* When the next message expires; UINT64_MAX: none does. */
+MTWS_PRIVATE uint64_t mtws__queue_expiry_us(const mtws__queue *q) {
+    uint64_t number = mtws__max_u64(q->untimed, q->next);
+    if (number >= q->end || mtws__queue_begun(q, number)) return UINT64_MAX;
+    return mtws__queue_entry(q, number)->deadline_us;
+}
+
+/* Whether two settled entries belong into one event. */
+MTWS_PRIVATE bool mtws__queue_alike(const mtws__entry *e, uint8_t fate, const mtws__range *range) {
+    if (e->fate != fate) return false;
+    return fate == MTWS__DELIVERED ||
+           (e->result == (int16_t)range->result && (e->left != 0) == range->left);
+}
+
+/* The next range of messages that met the same fate; the caller hands over their event. */
+MTWS_PRIVATE bool mtws__queue_report(mtws__queue *q, mtws__range *out) {
+    if (q->carry.id != 0) {
+        out->first_id = q->carry.first_id;
+        out->id = q->carry.id;
+        out->result = (mtws_result)q->carry.result;
+        out->left = q->carry.left != 0;
+        q->carry.id = 0;
+        mtws__queue_carry(q);
+        return true;
+    }
+    if (q->unreported == 0) return false;
+    uint64_t number = q->first;
+    mtws__entry *e = mtws__queue_entry(q, number);
+    while (e->fate != MTWS__DELIVERED && e->fate != MTWS__DROPPED) {
+        e = mtws__queue_entry(q, ++number);
+    }
+    uint8_t fate = e->fate;
+    out->first_id = e->id;
+    out->result = fate == MTWS__DELIVERED ? MTWS_OK : (mtws_result)e->result;
+    out->left = e->left != 0;
+    for (;;) {
+        out->id = e->id;
+        q->unreported -= e->fate != MTWS__REPORTED;
+        e->fate = MTWS__REPORTED;
+        if (++number == q->end) break;
+        e = mtws__queue_entry(q, number);
+        if (e->id != out->id + 1) break;
+        if (e->fate != MTWS__REPORTED && !mtws__queue_alike(e, fate, out)) break;
+    }
+    mtws__queue_carry(q);
+    return true;
+}
+
+/* ==========================================================================
+ * >>backoff                                   RFC 6455 section 7.2.3
+ * uses: bytes, random
+ * How long to wait before the next attempt. Pure.
+ */
+
+enum { MTWS__DELAY_MIN_MS = 250 };
+
+/* min(max, initial * factor^round), by multiplying so that nothing overflows. */
+MTWS_PRIVATE uint64_t mtws__backoff_cap_ms(int32_t initial_ms, int32_t max_ms, double factor,
+                                           uint32_t round) {
+    double cap = initial_ms;
+    for (; round > 0 && cap < max_ms; round--) {
+        double next = cap * factor;
+        if (next <= cap) break; /* with a factor of 1 no round changes it */
+        cap = next;
+    }
+    if (cap > max_ms) cap = max_ms;
+    return mtws__max_u64((uint64_t)cap, MTWS__DELAY_MIN_MS);
+}
+
+/* The one place that knows the jitter: evenly drawn from 250 ms to the cap, so that clients which
+ * lost the same server come back apart. A full delay keeps at least three quarters of the cap. */
+MTWS_PRIVATE uint64_t mtws__backoff_jitter_ms(uint64_t cap_ms, bool full, mtws__random *random) {
+    uint64_t low = full ? cap_ms - cap_ms / 4 : (uint64_t)MTWS__DELAY_MIN_MS;
+    return mtws__random_between(random, mtws__max_u64(low, MTWS__DELAY_MIN_MS), cap_ms);
+}
+
+/* ==========================================================================
+ * >>heartbeat                                 RFC 6455 sections 5.5.2, 5.5.3
+ * uses: bytes
+ * When to ask whether the peer is there, when to give it up, and which answer answers what. Time
+ * comes in as a number. Pure.
+ */
+
+enum {
+    MTWS__PINGS_MAX = 4,
+    MTWS__PING_SIZE = 16, /* the connection's nonce, then the sequence number */
+    MTWS__MARKS = 3,      /* queues that a Ping confirms */
+    MTWS__PATIENCE = 4    /* signs of life extend a deadline to so many timeouts at most */
+};
+
+typedef struct mtws__ping {
+    uint64_t sequence;
+    uint64_t marks[MTWS__MARKS]; /* the entries before these had left when it was made */
+    uint64_t sent_us;
+} mtws__ping;
+
+typedef struct mtws__heartbeat {
+    uint64_t interval_us; /* 0: off */
+    uint64_t timeout_us;
+    uint8_t nonce[8];
+    uint64_t sequence;
+    mtws__ping pings[MTWS__PINGS_MAX]; /* not answered, the oldest first */
+    int count;
+    int unwritten;      /* how many of them, the newest, wait for room to be written */
+    bool answered;      /* at least one was, on this connection */
+    bool probe;         /* ask now */
+    uint64_t next_us;   /* when to ask again */
+    uint64_t wanted_us; /* since when a Ping is due for which there is no room; UINT64_MAX: none */
+    uint64_t alive_us;  /* the last sign of life */
+    size_t unsent_size; /* what the kernel still held when it was last looked at */
+} mtws__heartbeat;
+
+MTWS_PRIVATE void mtws__heartbeat_start(mtws__heartbeat *h, uint64_t interval_us,
+                                        uint64_t timeout_us, const uint8_t nonce[8],
+                                        uint64_t now_us) {
+    memset(h, 0, sizeof *h);
+    h->interval_us = interval_us;
+    h->timeout_us = timeout_us;
+    memcpy(h->nonce, nonce, 8);
+    h->next_us = interval_us == 0 ? UINT64_MAX : mtws__add_u64(now_us, interval_us);
+    h->wanted_us = UINT64_MAX;
+    h->alive_us = now_us;
+}
+
+MTWS_PRIVATE bool mtws__heartbeat_due(const mtws__heartbeat *h, uint64_t now_us) {
+    return h->count < MTWS__PINGS_MAX && (h->probe || now_us >= h->next_us);
+}
+
+/* A Ping is due, and there is no room for its frame: its time runs all the same. */
+MTWS_PRIVATE void mtws__heartbeat_want(mtws__heartbeat *h, uint64_t now_us) {
+    h->wanted_us = mtws__min_u64(h->wanted_us, now_us);
+}
+
+/* Makes a Ping; out takes its payload of MTWS__PING_SIZE bytes. */
+MTWS_PRIVATE void mtws__heartbeat_ping(mtws__heartbeat *h, const uint64_t marks[MTWS__MARKS],
+                                       uint64_t now_us, uint8_t *out) {
+    MTWS_ASSERT(h->count < MTWS__PINGS_MAX);
+    mtws__ping *ping = &h->pings[h->count++];
+    ping->sequence = ++h->sequence;
+    ping->sent_us = mtws__min_u64(now_us, h->wanted_us);
+    memcpy(ping->marks, marks, sizeof ping->marks);
+    memcpy(out, h->nonce, 8);
+    mtws__store_big(out + 8, 8, ping->sequence);
+    h->unwritten++;
+    h->probe = false;
+    h->wanted_us = UINT64_MAX;
+    if (h->interval_us != 0) h->next_us = mtws__add_u64(now_us, h->interval_us);
+}
+
+/* All Pings that were made are written: their time starts here. */
+MTWS_PRIVATE void mtws__heartbeat_written(mtws__heartbeat *h, uint64_t now_us, size_t unsent_size) {
+    for (; h->unwritten > 0; h->unwritten--) h->pings[h->count - h->unwritten].sent_us = now_us;
+    h->unsent_size = unsent_size;
+}
+
+/* Whether a Pong answers a Ping of ours; *out is that Ping. The earlier ones are answered with it,
+ * since a peer may answer the latest alone. */
+MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, mtws__ping *out) {
+    if (payload.size != MTWS__PING_SIZE || memcmp(payload.data, h->nonce, 8) != 0) return false;
+    uint64_t sequence = mtws__load_big(payload.data + 8, 8);
+    for (int i = 0; i < h->count - h->unwritten; i++) {
+        if (h->pings[i].sequence != sequence) continue;
+        *out = h->pings[i];
+        h->count -= i + 1;
+        memmove(h->pings, h->pings + i + 1, (size_t)h->count * sizeof h->pings[0]);
+        h->answered = true;
+        return true;
+    }
+    return false;
+}
+
+/* When the oldest question counts as not answered; UINT64_MAX: none is open, or heartbeats are
+ * off. Signs of life extend it, within limits. */
+MTWS_PRIVATE uint64_t mtws__heartbeat_deadline_us(const mtws__heartbeat *h) {
+    uint64_t asked = h->count > 0 ? h->pings[0].sent_us : h->wanted_us;
+    if (h->interval_us == 0 || asked == UINT64_MAX) return UINT64_MAX;
+    uint64_t longest = mtws__add_u64(asked, MTWS__PATIENCE * h->timeout_us);
+    uint64_t usual = mtws__add_u64(mtws__max_u64(asked, h->alive_us), h->timeout_us);
+    return mtws__min_u64(longest, usual);
+}
+
+/* Time passed in which nobody looked: deadlines begin anew, and the peer is asked at once. */
+MTWS_PRIVATE void mtws__heartbeat_restart(mtws__heartbeat *h, uint64_t now_us) {
+    for (int i = 0; i < h->count; i++) h->pings[i].sent_us = now_us;
+    if (h->wanted_us != UINT64_MAX) h->wanted_us = now_us;
+    h->alive_us = now_us;
+    h->probe = h->interval_us != 0;
+}
+
+/* ==========================================================================
+ * >>net
+ * uses: platform, bytes
+ * Names and non-blocking TCP, as an mtws_transport.
+ */
+
+typedef struct mtws__net {
+    int fd;          /* -1: none */
+    uint32_t serial; /* of fd */
+    bool connecting;
+    bool seen;       /* fd was there when mtws_poll last returned, so an event loop may know it */
+    int retired;     /* a descriptor that stays open until the next mtws_poll; -1: none */
+    mtws__address addresses[MTWS__ADDRESSES_MAX];
+    int count;       /* 0: the name is still to be resolved */
+    int tried;
+    unsigned start;  /* where the next attempt begins: behind the address that timed out */
+    int error;       /* the last errno, or getaddrinfo's answer after MTWS_ERR_RESOLVE */
+} mtws__net;
+
+MTWS_PRIVATE void mtws__net_start(mtws__net *net) {
+    memset(net, 0, sizeof *net);
+    net->fd = net->retired = -1;
+}
+
+/* Closes what an event loop has had the time to forget. */
+MTWS_PRIVATE void mtws__net_sweep(mtws__net *net) {
+    if (net->retired >= 0) mtws__os_close(net->retired);
+    net->retired = -1;
+}
+
+/* A descriptor that an event loop may know is not closed under it, but the peer hears at once. */
+MTWS_PRIVATE void mtws__net_drop(mtws__net *net) {
+    if (net->fd < 0) return;
+    if (net->seen && net->retired < 0) {
+        mtws__os_shutdown(net->fd, true);
+        net->retired = net->fd;
+    } else {
+        mtws__os_close(net->fd);
+    }
+    net->fd = -1;
+    net->seen = false;
+}
+
+MTWS_PRIVATE void mtws__net_close(void *ctx) {
+    mtws__net *net = (mtws__net *)ctx;
+    if (net->connecting) net->start += (unsigned)net->tried;
+    mtws__net_drop(net);
+    net->connecting = false;
+    net->count = net->tried = 0;
+}
+
+/* 0: connected, MTWS_IO_AGAIN: under way, else this address does not answer. */
+MTWS_PRIVATE int mtws__net_try(mtws__net *net) {
+    int error;
+    if (net->fd < 0) {
+        const mtws__address *address =
+            &net->addresses[(net->start + (unsigned)net->tried) % (unsigned)net->count];
+        net->tried++;
+        net->fd = mtws__os_socket(address->storage.ss_family);
+        net->serial++;
+        error = net->fd < 0 ? errno : mtws__os_connect(net->fd, address);
+    } else {
+        error = mtws__os_connected(net->fd);
+    }
+    net->connecting = error == EINPROGRESS;
+    if (error == 0) return 0;
+    if (error == EINPROGRESS) return MTWS_IO_AGAIN;
+    net->error = error;
+    mtws__net_drop(net);
+    return MTWS_ERR_CONNECT;
+}
+
+MTWS_PRIVATE int mtws__net_open(void *ctx, const char *host, uint16_t port, bool tls) {
+    mtws__net *net = (mtws__net *)ctx;
+    if (tls) return MTWS_ERR_TLS;
+    if (net->count == 0) {
+        net->error = mtws__os_resolve(host, port, net->addresses, &net->count);
+        if (net->error != 0) return MTWS_ERR_RESOLVE;
+    }
+    int result = MTWS_ERR_CONNECT;
+    while (net->fd >= 0 || net->tried < net->count) {
+        result = mtws__net_try(net);
+        if (result != MTWS_ERR_CONNECT) break;
+    }
+    return result;
+}
+
+MTWS_PRIVATE ptrdiff_t mtws__net_read(void *ctx, void *out, size_t capacity) {
+    mtws__net *net = (mtws__net *)ctx;
+    ptrdiff_t got = mtws__os_receive(net->fd, out, capacity);
+    if (got > 0) return got;
+    if (got == -EAGAIN) return MTWS_IO_AGAIN;
+    net->error = got == 0 ? 0 : (int)-got;
+    return got == 0 ? MTWS_IO_EOF : MTWS_IO_ERROR;
+}
+
+MTWS_PRIVATE ptrdiff_t mtws__net_write(void *ctx, const void *data, size_t size) {
+    mtws__net *net = (mtws__net *)ctx;
+    ptrdiff_t put = mtws__os_send(net->fd, data, size);
+    if (put > 0) return put;
+    if (put == 0 || put == -EAGAIN) return MTWS_IO_AGAIN;
+    net->error = (int)-put;
+    return MTWS_IO_ERROR;
+}
+
+MTWS_PRIVATE void mtws__net_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
+    const mtws__net *net = (const mtws__net *)ctx;
+    if (net->fd < 0) return;
+    mtws_wait_fd *wait = &out->fds[out->count++];
+    wait->fd = net->fd;
+    wait->serial = net->serial;
+    wait->want_read = want_read && !net->connecting;
+    wait->want_write = want_write || net->connecting;
+}
+
+MTWS_PRIVATE void mtws__net_transport(mtws__net *net, mtws_transport *out) {
+    out->open = mtws__net_open;
+    out->read = mtws__net_read;
+    out->write = mtws__net_write;
+    out->wait = mtws__net_wait;
+    out->close = mtws__net_close;
+    out->ctx = net;
+}
+
+/* ==========================================================================
+ * >>client
+ * uses: platform, bytes, names, base64, utf8, random, url, http, handshake, frame, message, queue,
+ *       backoff, heartbeat, net
+ * The state machine, and what drives it: one table, one function that changes the state, one that
+ * resets what belongs to a connection.
+ */
+
+typedef enum mtws__phase { /* of the connection; the state is what the program sees */
+    MTWS__PHASE_NONE,      /* there is none */
+    MTWS__PHASE_OPENING,   /* name, TCP, TLS */
+    MTWS__PHASE_UPGRADING, /* request and answer */
+    MTWS__PHASE_OPEN,
+    MTWS__PHASE_CLOSING,   /* a Close frame of ours is made; the server's, or TCP's end, is awaited */
+    MTWS__PHASE_LINGERING  /* after a violation: what comes is thrown away, so that no reset */
+                           /* destroys what is still on its way to the server */
+} mtws__phase;
+
+typedef enum mtws__cause {
+    MTWS__CAUSE_NONE,
+    MTWS__CAUSE_CONNECT, /* mtws_connect */
+    MTWS__CAUSE_OPENED,  /* the upgrade was answered */
+    MTWS__CAUSE_FAILED,  /* an attempt or a connection failed */
+    MTWS__CAUSE_RETRY,   /* there will be another attempt */
+    MTWS__CAUSE_GIVE_UP, /* there will be none */
+    MTWS__CAUSE_STOP     /* mtws_disconnect, or a clean close without reconnecting */
+} mtws__cause;
+
+enum {
+    MTWS__LINGER_US = 250000,
+    MTWS__GAP_US = 1000000,      /* nobody looked for longer than this: see client_gap */
+    MTWS__GAPS_MAX = 3,          /* in a row that restart deadlines without a sign of life */
+    MTWS__CONTROL_ROOM = 2048,   /* control frames that wait to be written */
+    MTWS__CONTROL_RESERVE = 256, /* of it for Close and Pings */
+    MTWS__FRAMES_PER_STEP = 4096,
+    MTWS__READS_PER_STEP = 64,
+    MTWS__WRITES_PER_STEP = 64,
+    MTWS__PONG_FLUSHES = 8,      /* of a full control room within one step */
+    MTWS__INFORMATIONAL_MAX = 8, /* 1xx answers before the one that counts */
+    MTWS__FLUSH_SIZE = 65536,    /* handed over before replies are flushed ... */
+    MTWS__FLUSH_US = 1000,       /* ... or this long after the last flush ... */
+    MTWS__FLUSH_MESSAGES = 16,   /* ... looked at each so many messages */
+    MTWS__STRIKES_MAX = 3,
+    MTWS__RETRY_AFTER_MAX_MS = 3600000,
+    MTWS__REASON_MAX = 256,
+    MTWS__LOG_MAX = 512,
+    MTWS__SECRET_MIN = 4,        /* shorter words are not taken for secrets */
+    MTWS__REQUEST_EXTRA = 512,   /* the request's own lines, beside what the user gives */
+    MTWS__SOURCES = 3,
+    MTWS__MAIN = 0,              /* the queue that outlives connections */
+    MTWS__FIRST_QUEUE = 1,
+    MTWS__PARTS = 2,
+    MTWS__CONTROL = 3,
+    MTWS__NOWHERE = -1
+};
+
+/* Why the last attempt or connection ended. */
+typedef struct mtws__failure {
+    mtws_result result;
+    uint16_t close_code;
+    uint16_t http_status;
+    bool final;     /* no retry can mend it */
+    bool stubborn;  /* nor, perhaps, this: retried at the maximum delay */
+    bool full;      /* the server asked for a full delay */
+    uint64_t retry_after_ms;
+    char text[MTWS__REASON_MAX];
+} mtws__failure;
+
+/* All that belongs to one connection; zeroed for each. */
+typedef struct mtws__connection {
+    mtws__phase phase;
+    bool transport_open;   /* the transport's open was called, so its close must be */
+    bool readable;         /* a read may give something without waiting */
+    bool drained;          /* the last read said that there is no more */
+    bool blocked;          /* the last write said that there is no room */
+    bool input_ended;      /* no byte will come any more */
+    bool output_ended;     /* no byte can leave any more */
+    bool unparsed;         /* something that arrived may still be waiting to be handed over */
+    bool held;             /* a message waits until the program is not paused any more */
+    bool full;             /* the receive buffer is full */
+    bool close_made;       /* our Close frame is in the control room: nothing follows it */
+    bool close_written;
+    bool close_heard;      /* the server's Close came */
+    bool doomed;           /* failure says already why this connection ends */
+    bool released;         /* mtws_release_queue */
+    int gaps;              /* restarts of deadlines since the last sign of life */
+    uint64_t deadline_us;  /* of the present phase; UINT64_MAX: none */
+    uint64_t opened_us;
+    char key[MTWS__KEY_SIZE + 1];
+    size_t request_size, request_at;
+    mtws__http http;
+    int informational;     /* 1xx answers so far */
+    mtws__heartbeat heartbeat;
+    uint64_t unasked_us;   /* when the first message left that no Ping asks about; UINT64_MAX: none */
+    uint64_t asked_cursor; /* of the main queue, when the last Ping was made */
+    uint8_t control[MTWS__CONTROL_ROOM];
+    size_t control_size;
+    uint8_t pong[MTWS__CONTROL_MAX]; /* the latest that did not fit */
+    int pong_size;                   /* -1: none */
+    int pong_flushes;
+    int locked;            /* the source whose bytes the transport holds; MTWS__NOWHERE */
+    int current;           /* the queue in the midst of a message; MTWS__NOWHERE */
+    uint16_t peer_code;
+    size_t handed_size;    /* since the last flush */
+    int handed_count;
+    uint64_t flushed_us;
+} mtws__connection;
+
+struct mtws_client {
+    mtws_options options; /* defaults resolved */
+    mtws_transport transport;
+    mtws__net net;
+    bool own_net;       /* transport is net: a short read means empty, and it can be half closed */
+    bool owned;         /* the block is from MTWS_MALLOC */
+    void *block;
+    int wake[2];
+    bool in_hook;       /* a hook of the user's is running: it may not call back */
+
+    mtws_state state;   /* changed by client_move alone */
+    mtws__cause pending; /* FAILED or STOP: the connection has ended, its event is still to come */
+    bool connect_asked;
+    bool retry_asked;
+    bool stopping;      /* mtws_disconnect: graceful while a connection is open */
+    bool stop_now;
+    uint16_t stop_code;
+    char stop_reason[MTWS__CONTROL_MAX];
+    uint64_t stop_deadline_us;
+    bool paused;
+    bool ever_opened;   /* since mtws_connect */
+
+    uint64_t now_us;
+    mtws__random random;
+    bool seeded;
+    int32_t attempt;    /* since the last stable connection */
+    uint32_t round;     /* delays since then: the exponent */
+    int32_t unopened;   /* reconnecting attempts in a row that did not open */
+    uint64_t retry_us;
+    uint32_t window;    /* messages that may be unconfirmed; 0: any number */
+    mtws__failure failure;
+
+    mtws__connection connection;
+    mtws__message message;
+    mtws__queue queues[MTWS__SOURCES];
+    uint64_t next_id;
+    uint64_t part_id;       /* the message that parts are added to; 0: none */
+    uint64_t part_barrier;  /* entries of the main queue before this leave ahead of the parts */
+    bool part_text;
+    mtws__utf8 part_utf8;
+    size_t refused_size;    /* wire bytes that were refused; 0: none */
+    int refused_queue;
+    mtws_stats stats;
+
+    /* Texts: subprotocols, then the user's headers, then what the URL says. */
+    char host[MTWS__HOST_MAX + 1];
+    uint16_t port;
+    bool tls;
+    char attempt_host[MTWS__HOST_MAX + 1]; /* of the attempt under way */
+    uint16_t attempt_port;
+    bool attempt_tls;
+    size_t headers_at, headers_size, host_field_at, target_at, userinfo_at, texts_size;
+    bool has_userinfo;
+    char texts[MTWS_REQUEST_MAX];
+    char request[MTWS_REQUEST_MAX + MTWS__REQUEST_EXTRA];
+    char answer[MTWS_ANSWER_MAX];
+    size_t answer_size;     /* fields of the last whole answer in it */
+    char subprotocol[64];
+};
+
+/* Where the rows and columns meet is the next state; what is not there may not happen. */
+MTWS_PRIVATE int mtws__client_next_state(mtws_state state, mtws__cause cause) {
+    static const struct {
+        mtws_state from;
+        mtws__cause cause;
+        mtws_state to;
+    } table[] = {
+        {MTWS_STATE_DISCONNECTED, MTWS__CAUSE_CONNECT, MTWS_STATE_CONNECTING},
+        {MTWS_STATE_FAILED, MTWS__CAUSE_CONNECT, MTWS_STATE_CONNECTING},
+        {MTWS_STATE_FAILED, MTWS__CAUSE_RETRY, MTWS_STATE_RECONNECTING},
+        {MTWS_STATE_FAILED, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
+        {MTWS_STATE_CONNECTING, MTWS__CAUSE_OPENED, MTWS_STATE_CONNECTED},
+        {MTWS_STATE_CONNECTING, MTWS__CAUSE_FAILED, MTWS_STATE_ERROR},
+        {MTWS_STATE_CONNECTING, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
+        {MTWS_STATE_CONNECTED, MTWS__CAUSE_FAILED, MTWS_STATE_ERROR},
+        {MTWS_STATE_CONNECTED, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
+        {MTWS_STATE_RECONNECTING, MTWS__CAUSE_OPENED, MTWS_STATE_CONNECTED},
+        {MTWS_STATE_RECONNECTING, MTWS__CAUSE_FAILED, MTWS_STATE_ERROR},
+        {MTWS_STATE_RECONNECTING, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
+        {MTWS_STATE_ERROR, MTWS__CAUSE_RETRY, MTWS_STATE_RECONNECTING},
+        {MTWS_STATE_ERROR, MTWS__CAUSE_GIVE_UP, MTWS_STATE_FAILED},
+        {MTWS_STATE_ERROR, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (table[i].from == state && table[i].cause == cause) return (int)table[i].to;
+    }
+    return -1;
+}
+
+/* ---- hooks --------------------------------------------------------------------------------- */
+
+MTWS_PRIVATE uint64_t mtws__client_clock_us(mtws_client *ws) {
+    if (ws->options.clock.now_us == NULL) return mtws__os_now_us();
+    ws->in_hook = true;
+    uint64_t now = ws->options.clock.now_us(ws->options.clock.ctx);
+    ws->in_hook = false;
+    return now;
+}
+
+MTWS_PRIVATE uint64_t mtws__client_unix_ms(mtws_client *ws) {
+    if (ws->options.clock.unix_ms == NULL) return mtws__os_unix_ms();
+    ws->in_hook = true;
+    uint64_t now = ws->options.clock.unix_ms(ws->options.clock.ctx);
+    ws->in_hook = false;
+    return now;
+}
+
+/* Seeds the generator: at each attempt, so that no two processes or connections share its keys. */
+MTWS_PRIVATE bool mtws__client_seed(mtws_client *ws) {
+    uint8_t seed[32];
+    bool ok;
+    if (ws->options.random.fill == NULL) {
+        ok = mtws__os_entropy(seed, sizeof seed);
+    } else {
+        ws->in_hook = true;
+        ok = ws->options.random.fill(ws->options.random.ctx, seed, sizeof seed);
+        ws->in_hook = false;
+    }
+    if (ok) mtws__random_seed(&ws->random, seed);
+    memset(seed, 0, sizeof seed);
+    ws->seeded = ws->seeded || ok;
+    return ok;
+}
+
+/* ---- words --------------------------------------------------------------------------------- */
+
+/* Overwrites each occurrence of the secret with asterisks. */
+MTWS_PRIVATE void mtws__client_redact_word(char *text, mtws__span secret) {
+    if (secret.size < MTWS__SECRET_MIN) return;
+    size_t size = strlen(text);
+    for (size_t i = 0; i + secret.size <= size; i++) {
+        if (memcmp(text + i, secret.data, secret.size) == 0) memset(text + i, '*', secret.size);
+    }
+}
+
+/* Every part of the value that stands between separators may be a secret of its own. */
+MTWS_PRIVATE void mtws__client_redact_words(char *text, mtws__span value, const char *separators) {
+    while (value.size > 0) {
+        mtws__span word = value;
+        word.size = 0;
+        while (word.size < value.size && !strchr(separators, (char)value.data[word.size])) {
+            word.size++;
+        }
+        mtws__client_redact_word(text, word);
+        size_t passed = mtws__min_size(word.size + 1, value.size);
+        value.data += passed;
+        value.size -= passed;
+    }
+}
+
+MTWS_PRIVATE bool mtws__client_is_secret_header(mtws__span name) {
+    static const char *const parts[] = {"auth", "cookie", "token", "key", "secret", "session"};
+    for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
+        mtws__span piece = name;
+        piece.size = strlen(parts[k]);
+        for (size_t i = 0; i + piece.size <= name.size; i++) {
+            piece.data = name.data + i;
+            if (mtws__span_is(piece, parts[k])) return true;
+        }
+    }
+    return false;
+}
+
+/* Texts that leave this room, logs and reasons alike, pass through here: credentials in headers,
+ * the URL's userinfo and the values of its query are masked, even where a server echoes them. */
+MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
+    if (ws->texts_size == 0) return;
+    const char *at = ws->texts + ws->headers_at;
+    const char *end = at + ws->headers_size;
+    while (at < end) {
+        mtws__span name, value;
+        name.data = (const uint8_t *)at;
+        name.size = strcspn(at, ":");
+        value.data = name.data + name.size + 2;
+        value.size = strcspn((const char *)value.data, "\r");
+        if (mtws__client_is_secret_header(name)) {
+            mtws__client_redact_words(text, value, " ;,=\"");
+        }
+        at = (const char *)value.data + value.size + 2;
+    }
+    if (ws->host_field_at == 0) return;
+    mtws__client_redact_words(text, mtws__span_of(ws->texts + ws->userinfo_at), ":");
+    const char *query = strchr(ws->texts + ws->target_at, '?');
+    while (query != NULL) {
+        mtws__span value;
+        const char *pair = query + 1;
+        size_t name_size = strcspn(pair, "=&");
+        value.data = (const uint8_t *)pair + name_size + (pair[name_size] == '=');
+        value.size = strcspn((const char *)value.data, "&");
+        if (pair[name_size] == '=') mtws__client_redact_word(text, value);
+        query = strchr(pair, '&');
+    }
+}
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 4, 5)))
+#endif
+MTWS_PRIVATE void mtws__log(mtws_client *ws, mtws_level level, const char *item,
+                            const char *format, ...) {
+    if (ws->options.logger.log == NULL || level > ws->options.logger.level) return;
+    char text[MTWS__LOG_MAX];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    mtws__client_redact(ws, text);
+    ws->in_hook = true;
+    ws->options.logger.log(ws->options.logger.ctx, level, item, text);
+    ws->in_hook = false;
+}
+
+/* The logger of options.debug. */
+MTWS_PRIVATE void mtws__log_to_stderr(void *ctx, mtws_level level, const char *item,
+                                      const char *text) {
+    static const char *const names[] = {"", "error", "warning", "info", "debug"};
+    (void)ctx;
+    fprintf(stderr, "mtws %s: %s: %s\n", names[level], item, text);
+}
+
+/* Copies what a server said, fit for people's eyes. */
+MTWS_PRIVATE void mtws__client_clean_text(char *out, size_t capacity, mtws__span text) {
+    size_t size = mtws__min_size(text.size, capacity - 1);
+    /* A text that is cut is not cut within a character. */
+    while (size > 0 && size < text.size && (text.data[size] & 0xc0) == 0x80) size--;
+    for (size_t i = 0; i < size; i++) {
+        out[i] = text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : (char)text.data[i];
+    }
+    out[size] = 0;
+}
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+MTWS_PRIVATE void mtws__client_set_failure(mtws_client *ws, mtws_result result, const char *format,
+                                           ...) {
+    memset(&ws->failure, 0, sizeof ws->failure);
+    ws->failure.result = result;
+    va_list list;
+    va_start(list, format);
+    vsnprintf(ws->failure.text, sizeof ws->failure.text, format, list);
+    va_end(list);
+    mtws__client_redact(ws, ws->failure.text);
+}
+
+/* ---- one connection ------------------------------------------------------------------------- */
+
+/* Resets every field that belongs to one connection. */
+MTWS_PRIVATE void mtws__client_reset_connection(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    memset(c, 0, sizeof *c);
+    c->deadline_us = c->unasked_us = UINT64_MAX;
+    c->pong_size = -1;
+    c->locked = c->current = MTWS__NOWHERE;
+    c->heartbeat.wanted_us = UINT64_MAX;
+    c->flushed_us = ws->now_us;
+    mtws__message_start(&ws->message, ws->message.data, ws->options.max_message_size,
+                        ws->options.stream_messages);
+}
+
+/* Messages on the wire that the server has not confirmed, one that is partly there included. */
+MTWS_PRIVATE size_t mtws__client_in_flight(const mtws_client *ws) {
+    size_t count = 0;
+    for (int i = 0; i < MTWS__SOURCES; i++) {
+        const mtws__queue *q = &ws->queues[i];
+        count += mtws__queue_unconfirmed(q) + (mtws__queue_mid_message(q) ? 1 : 0);
+    }
+    return count;
+}
+
+/* A message that is alone in flight each time when the server closes is taken for the cause. */
+MTWS_PRIVATE void mtws__client_judge_poison(mtws_client *ws) {
+    mtws__queue *q = &ws->queues[MTWS__MAIN];
+    uint16_t code = ws->failure.close_code;
+    bool blamed = ws->failure.result == MTWS_ERR_CLOSED &&
+                  (code == 1003 || (code >= 1007 && code <= 1009) || code == 1011);
+    if (q->live == q->end || mtws__client_in_flight(ws) == 0) return;
+    mtws__entry *e = mtws__queue_entry(q, q->live);
+    bool alone = mtws__client_in_flight(ws) == 1 && mtws__queue_begun(q, q->live);
+    if (!blamed || !alone) {
+        e->strikes = 0;
+    } else if (++e->strikes == MTWS__STRIKES_MAX) {
+        mtws__log(ws, MTWS_LOG_ERROR, "message_refused",
+                  "message %llu is dropped: the server closed with %u three times in a row when it "
+                  "was alone in flight; change what is sent, or the server's limits",
+                  (unsigned long long)e->id, (unsigned)code);
+        e->flags |= MTWS_NO_QUEUE; /* it goes with this connection */
+    }
+}
+
+/* Ends the connection, whatever it is in; `cause` becomes an event. */
+MTWS_PRIVATE void mtws__client_end(mtws_client *ws, mtws__cause cause) {
+    mtws__connection *c = &ws->connection;
+    bool was_open = c->phase >= MTWS__PHASE_OPEN;
+    if (c->transport_open) {
+        ws->in_hook = true;
+        ws->transport.close(ws->transport.ctx);
+        ws->in_hook = false;
+    }
+    if (was_open) {
+        bool stable = ws->now_us - c->opened_us >= (uint64_t)ws->options.stable_ms * 1000 &&
+                      (c->heartbeat.interval_us == 0 || c->heartbeat.answered);
+        if (stable) {
+            ws->attempt = 0;
+            ws->round = 0;
+        }
+        mtws__client_judge_poison(ws);
+        bool asks = ws->options.confirm == MTWS_CONFIRM_PONG &&
+                    ws->options.confirm_delay_ms != MTWS_OFF;
+        if (asks && mtws__queue_unconfirmed(&ws->queues[MTWS__MAIN]) > 0) ws->window = 1;
+        mtws_result why = ws->failure.result == MTWS_OK ? MTWS_ERR_CLOSED : ws->failure.result;
+        for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_reset(&ws->queues[i], why);
+        ws->part_id = 0;
+    } else if (ws->state == MTWS_STATE_RECONNECTING && ws->unopened < INT32_MAX) {
+        ws->unopened++;
+    }
+    mtws__client_reset_connection(ws);
+    ws->pending = cause;
+}
+
+MTWS_PRIVATE void mtws__client_control_frame(mtws_client *ws, uint8_t opcode, const uint8_t *data,
+                                             size_t size) {
+    mtws__connection *c = &ws->connection;
+    MTWS_ASSERT(!c->close_made);
+    MTWS_ASSERT(size <= MTWS__CONTROL_MAX && c->control_size + size + 6 <= sizeof c->control);
+    uint8_t key[4];
+    mtws__random_fill(&ws->random, key, 4);
+    uint8_t *to = c->control + c->control_size;
+    size_t header = mtws__frame_encode(to, opcode, true, size, key);
+    mtws__frame_mask(to + header, data, size, key, 0);
+    c->control_size += header + size;
+}
+
+/* The Pong that did not fit goes in where there is room now. */
+MTWS_PRIVATE void mtws__client_late_pong(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    size_t limit = sizeof c->control - MTWS__CONTROL_RESERVE;
+    if (c->pong_size < 0 || c->close_made ||
+        limit - mtws__min_size(limit, c->control_size) < (size_t)c->pong_size + 6) return;
+    mtws__client_control_frame(ws, MTWS__PONG, c->pong, (size_t)c->pong_size);
+    c->pong_size = -1;
+}
+
+/* The first entry of the main queue that may not leave now. */
+MTWS_PRIVATE uint64_t mtws__client_limit(const mtws_client *ws) {
+    const mtws__queue *q = &ws->queues[MTWS__MAIN];
+    const mtws__queue *first = &ws->queues[MTWS__FIRST_QUEUE];
+    if (ws->options.hold_queue && !ws->connection.released) return q->next;
+    uint64_t limit = q->end;
+    if (ws->window > 0) {
+        /* A login must be confirmed before the first message is sent again, so that a server
+         * which refuses that message is known to refuse it. */
+        if (ws->window == 1 && first->live < first->end) return q->next;
+        limit = mtws__min_u64(limit, q->live + ws->window);
+    }
+    if (ws->part_id != 0 || ws->queues[MTWS__PARTS].next < ws->queues[MTWS__PARTS].end) {
+        limit = mtws__min_u64(limit, ws->part_barrier);
+    }
+    return limit;
+}
+
+/* The queue whose turn it is, at the end of a message; MTWS__NOWHERE: none has anything to say. */
+MTWS_PRIVATE int mtws__client_turn(const mtws_client *ws) {
+    const mtws__queue *parts = &ws->queues[MTWS__PARTS];
+    const mtws__queue *q = &ws->queues[MTWS__MAIN];
+    if (mtws__queue_has_output(&ws->queues[MTWS__FIRST_QUEUE], UINT64_MAX)) {
+        return MTWS__FIRST_QUEUE;
+    }
+    if (mtws__queue_has_output(parts, UINT64_MAX) && q->next >= ws->part_barrier) {
+        return MTWS__PARTS;
+    }
+    return mtws__queue_has_output(q, mtws__client_limit(ws)) ? MTWS__MAIN : MTWS__NOWHERE;
+}
+
+/* The next bytes to write, and where they come from. Control frames go between frames, the three
+ * queues between messages; what the transport holds goes before everything. */
+MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
+    mtws__connection *c = &ws->connection;
+    mtws__span span;
+    span.data = c->control;
+    span.size = c->control_size;
+    mtws__queue *current = c->current == MTWS__NOWHERE ? NULL : &ws->queues[c->current];
+    bool mid_frame = current != NULL && current->cursor < mtws__queue_boundary(current);
+    *source = c->locked;
+    if (c->locked == MTWS__NOWHERE) {
+        if (mid_frame && (c->control_size > 0 || c->close_made)) *source = c->current;
+        else if (c->control_size > 0 || c->close_made) *source = MTWS__CONTROL;
+        else if (current != NULL) *source = c->current;
+        else *source = mtws__client_turn(ws);
+    }
+    if (*source == MTWS__CONTROL) return span;
+    span.size = 0;
+    if (*source == MTWS__NOWHERE) return span;
+    bool one_frame = mid_frame && (c->control_size > 0 || c->close_made);
+    uint64_t limit = *source == MTWS__MAIN ? mtws__client_limit(ws) : UINT64_MAX;
+    return mtws__queue_peek(&ws->queues[*source], limit, one_frame, &ws->random);
+}
+
+MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
+    mtws__connection *c = &ws->connection;
+    ws->stats.bytes_sent += size;
+    c->locked = MTWS__NOWHERE;
+    if (c->heartbeat.unwritten > 0) c->heartbeat.alive_us = ws->now_us;
+    if (source == MTWS__CONTROL) {
+        c->control_size -= size;
+        memmove(c->control, c->control + size, c->control_size);
+        if (c->control_size > 0) return;
+        if (c->heartbeat.unwritten > 0) {
+            size_t unsent = ws->own_net ? mtws__os_unsent(ws->net.fd) : 0;
+            mtws__heartbeat_written(&c->heartbeat, ws->now_us, unsent);
+        }
+        c->close_written = c->close_made;
+        mtws__client_late_pong(ws);
+        return;
+    }
+    mtws__queue *q = &ws->queues[source];
+    size_t completed = mtws__queue_wrote(q, size);
+    ws->stats.messages_sent += completed;
+    c->current = mtws__queue_mid_message(q) ? source : MTWS__NOWHERE;
+    if (completed > 0 && ws->options.confirm == MTWS_CONFIRM_NONE) {
+        mtws__queue_confirm(q, q->next);
+    } else if (completed > 0) {
+        c->unasked_us = mtws__min_u64(c->unasked_us, ws->now_us);
+    }
+}
+
+/* Writes what there is to write, until the transport has no room. */
+MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    c->blocked = false;
+    for (int i = 0; i < MTWS__WRITES_PER_STEP && !c->output_ended; i++) {
+        int source;
+        mtws__span span = mtws__client_output(ws, &source);
+        if (span.size == 0) break;
+        ws->in_hook = true;
+        ptrdiff_t put = ws->transport.write(ws->transport.ctx, span.data, span.size);
+        ws->in_hook = false;
+        if (put > 0) {
+            MTWS_ASSERT((size_t)put <= span.size);
+            mtws__client_wrote(ws, source, (size_t)put);
+            c->blocked = ws->own_net && (size_t)put < span.size;
+            if (c->blocked) break;
+        } else if (put == MTWS_IO_AGAIN || put == 0) {
+            c->blocked = true;
+            c->locked = source;
+            if (source != MTWS__CONTROL) mtws__queue_offer(&ws->queues[source], span.size);
+            break;
+        } else {
+            /* What the server said before is read first; it may say why. */
+            c->output_ended = true;
+            c->readable = true;
+        }
+    }
+    c->flushed_us = ws->now_us;
+    c->handed_size = 0;
+    c->handed_count = 0;
+}
+
+/* Reads once, or with a transport of the user's until it says that there is no more. */
+MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    c->drained = false;
+    for (int i = 0; i < MTWS__READS_PER_STEP && !c->input_ended; i++) {
+        uint8_t *to;
+        size_t room = mtws__message_room(&ws->message, &to);
+        c->full = room == 0;
+        if (c->full) return;
+        ws->in_hook = true;
+        ptrdiff_t got = ws->transport.read(ws->transport.ctx, to, room);
+        ws->in_hook = false;
+        if (got > 0) {
+            MTWS_ASSERT((size_t)got <= room);
+            mtws__message_filled(&ws->message, (size_t)got);
+            ws->stats.bytes_received += (uint64_t)got;
+            c->unparsed = true;
+            c->heartbeat.alive_us = ws->now_us;
+            c->gaps = 0;
+            /* Plain TCP gives all it has, so a short read saves the one that says AGAIN. */
+            c->drained = ws->own_net && (size_t)got < room;
+            c->readable = !c->drained;
+            if (ws->own_net) return;
+        } else if (got == MTWS_IO_AGAIN || got == 0) {
+            c->drained = true;
+            c->readable = false;
+            return;
+        } else {
+            c->input_ended = true;
+            if (got != MTWS_IO_EOF && got != MTWS_IO_ERROR && !c->doomed) {
+                mtws__client_set_failure(ws, (mtws_result)got, "%s", "the transport failed");
+                c->doomed = true;
+            }
+        }
+    }
+}
+
+/* ---- attempts ------------------------------------------------------------------------------- */
+
+MTWS_PRIVATE void mtws__client_fail_attempt(mtws_client *ws, mtws_result result) {
+    const char *what = "the transport could not connect";
+    if (ws->own_net && result == MTWS_ERR_RESOLVE) {
+        what = mtws__os_resolve_text(ws->net.error);
+    } else if (ws->own_net && result == MTWS_ERR_CONNECT) {
+        what = mtws__os_error_text(ws->net.error);
+    } else if (ws->own_net && result == MTWS_ERR_TLS) {
+        what = "this build has no TLS: give options.transport one, or use ws://";
+    }
+    mtws__client_set_failure(ws, result, "%s, port %u: %s", ws->attempt_host,
+                             (unsigned)ws->attempt_port, what);
+    bool trust = result == MTWS_ERR_TLS_TRUST || result == MTWS_ERR_TLS_NAME;
+    ws->failure.final = trust && !ws->ever_opened;
+    ws->failure.stubborn = trust;
+    mtws__client_end(ws, MTWS__CAUSE_FAILED);
+}
+
+MTWS_PRIVATE void mtws__client_make_request(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    uint8_t nonce[16];
+    mtws__random_fill(&ws->random, nonce, sizeof nonce);
+    mtws__writer w;
+    mtws__writer_open(&w, c->key, sizeof c->key);
+    mtws__base64_encode(&w, nonce, sizeof nonce);
+
+    mtws__upgrade u;
+    memset(&u, 0, sizeof u);
+    u.host_field = ws->texts + ws->host_field_at;
+    u.target = ws->texts + ws->target_at;
+    u.key = c->key;
+    u.subprotocols = ws->texts;
+    u.headers.data = (const uint8_t *)ws->texts + ws->headers_at;
+    u.headers.size = ws->headers_size;
+    if (ws->has_userinfo) u.userinfo = mtws__span_of(ws->texts + ws->userinfo_at);
+    const char *at = ws->texts + ws->headers_at;
+    const char *end = at + ws->headers_size;
+    while (at < end) {
+        mtws__span name;
+        name.data = (const uint8_t *)at;
+        name.size = strcspn(at, ":");
+        u.has_host = u.has_host || mtws__span_is(name, "Host");
+        u.has_agent = u.has_agent || mtws__span_is(name, "User-Agent");
+        u.has_authorization = u.has_authorization || mtws__span_is(name, "Authorization");
+        at += strcspn(at, "\n") + 1;
+    }
+    mtws__writer_open(&w, ws->request, sizeof ws->request);
+    mtws__handshake_request(&w, &u);
+    MTWS_ASSERT(!w.full);
+    c->request_size = w.size;
+}
+
+MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
+    if (ws->attempt < INT32_MAX) ws->attempt++;
+    ws->retry_asked = false;
+    mtws__client_reset_connection(ws);
+    mtws__connection *c = &ws->connection;
+    memcpy(ws->attempt_host, ws->host, sizeof ws->host);
+    ws->attempt_port = ws->port;
+    ws->attempt_tls = ws->tls;
+    if (!mtws__client_seed(ws)) {
+        mtws__client_set_failure(ws, MTWS_ERR_ENTROPY, "the system's random source failed");
+        mtws__client_end(ws, MTWS__CAUSE_FAILED);
+        return;
+    }
+    c->phase = MTWS__PHASE_OPENING;
+    c->deadline_us =
+        mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
+    mtws__client_make_request(ws);
+    mtws__log(ws, MTWS_LOG_INFO, "attempt", "attempt %d: connecting to %s, port %u", ws->attempt,
+              ws->attempt_host, (unsigned)ws->attempt_port);
+}
+
+MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    c->transport_open = true;
+    ws->in_hook = true;
+    int result = ws->transport.open(ws->transport.ctx, ws->attempt_host, ws->attempt_port,
+                                    ws->attempt_tls);
+    ws->in_hook = false;
+    if (result == MTWS_IO_AGAIN) return;
+    if (result != 0) {
+        mtws_result failed = result == MTWS_IO_EOF || result == MTWS_IO_ERROR || result > 0
+                                 ? MTWS_ERR_CONNECT : (mtws_result)result;
+        mtws__client_fail_attempt(ws, failed);
+        return;
+    }
+    mtws__log(ws, MTWS_LOG_DEBUG, "transport_open", "connected to %s, port %u: asking for the upgrade",
+              ws->attempt_host, (unsigned)ws->attempt_port);
+    c->phase = MTWS__PHASE_UPGRADING;
+    c->readable = true;
+    ws->answer_size = 0;
+    mtws__http_start(&c->http, ws->answer, sizeof ws->answer);
+}
+
+MTWS_PRIVATE void mtws__client_write_request(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    c->blocked = false;
+    while (c->request_at < c->request_size && !c->output_ended && !c->blocked) {
+        ws->in_hook = true;
+        ptrdiff_t put = ws->transport.write(ws->transport.ctx, ws->request + c->request_at,
+                                            c->request_size - c->request_at);
+        ws->in_hook = false;
+        if (put > 0) {
+            c->request_at += (size_t)put;
+            ws->stats.bytes_sent += (uint64_t)put;
+        } else if (put == MTWS_IO_AGAIN || put == 0) {
+            c->blocked = true;
+        } else {
+            c->output_ended = true;
+            c->readable = true;
+        }
+    }
+}
+
+/* An answer that is not 101. */
+MTWS_PRIVATE void mtws__client_refused(mtws_client *ws) {
+    const mtws__http *h = &ws->connection.http;
+    uint16_t status = h->status;
+    uint64_t retry_after_ms = 0;
+    if (status == 429 || status == 503) {
+        retry_after_ms = mtws__http_retry_after_ms(h, mtws__client_unix_ms(ws));
+    }
+    bool moved = status >= 300 && status < 400;
+    mtws__client_set_failure(ws, MTWS_ERR_HTTP_STATUS, "the server answered the upgrade with %u%s",
+                             (unsigned)status,
+                             moved ? " (a redirect; give the URL it leads to)" : "");
+    ws->failure.http_status = status;
+    ws->failure.retry_after_ms = retry_after_ms;
+    bool mended = status == 408 || status == 425 || status == 429 || status >= 500;
+    bool never = status == 401 || status == 403 || status == 410;
+    ws->failure.final = never || (!mended && !ws->ever_opened);
+    ws->failure.stubborn = !mended;
+    mtws__client_end(ws, MTWS__CAUSE_FAILED);
+}
+
+/* Something that no RFC 6455 server says; perhaps a bad deploy. */
+MTWS_PRIVATE void mtws__client_bad_answer(mtws_client *ws, mtws_result result, const char *text) {
+    mtws__client_set_failure(ws, result, "%s", text);
+    ws->failure.http_status = ws->connection.http.status;
+    ws->failure.final = !ws->ever_opened;
+    ws->failure.stubborn = true;
+    mtws__client_end(ws, MTWS__CAUSE_FAILED);
+}
+
+/* The answer is whole and says yes. */
+MTWS_PRIVATE void mtws__client_opened(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    size_t at = 0;
+    const char *chosen = mtws__http_next(&c->http, &at, "Sec-WebSocket-Protocol");
+    ws->subprotocol[0] = 0;
+    if (chosen != NULL) {
+        mtws__writer w;
+        mtws__writer_open(&w, ws->subprotocol, sizeof ws->subprotocol);
+        mtws__writer_text(&w, chosen);
+    }
+    uint8_t nonce[8];
+    mtws__random_fill(&ws->random, nonce, sizeof nonce);
+    bool off = ws->options.heartbeat_interval_ms == MTWS_OFF;
+    mtws__heartbeat_start(&c->heartbeat,
+                          off ? 0 : (uint64_t)ws->options.heartbeat_interval_ms * 1000,
+                          (uint64_t)ws->options.heartbeat_timeout_ms * 1000, nonce, ws->now_us);
+    c->phase = MTWS__PHASE_OPEN;
+    c->deadline_us = UINT64_MAX;
+    c->opened_us = c->flushed_us = ws->now_us;
+    c->unparsed = true;
+    for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_begin(&ws->queues[i]);
+    c->asked_cursor = ws->queues[MTWS__MAIN].cursor;
+    ws->ever_opened = true;
+    ws->unopened = 0;
+    ws->stats.connects++;
+    ws->pending = MTWS__CAUSE_OPENED;
+}
+
+/* Feeds what has come of the answer to the parser. */
+MTWS_PRIVATE void mtws__client_parse_answer(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__message *m = &ws->message;
+    while (m->parse < m->end) {
+        size_t used = 0;
+        int result = mtws__http_feed(&c->http, m->data + m->parse, m->end - m->parse, &used);
+        m->parse += used;
+        if (result == MTWS__HTTP_MORE) return;
+        if (result == MTWS__HTTP_TOO_BIG) {
+            mtws__client_bad_answer(ws, MTWS_ERR_TOO_BIG,
+                                    "the answer to the upgrade is larger than MTWS_ANSWER_MAX, or "
+                                    "has over 128 fields");
+            return;
+        }
+        if (result == MTWS__HTTP_BAD || mtws__http_length_conflict(&c->http)) {
+            mtws__client_bad_answer(ws, MTWS_ERR_HANDSHAKE, "the answer to the upgrade is not HTTP/1.1");
+            return;
+        }
+        ws->answer_size = c->http.fields_size;
+        if (c->http.status == 101) {
+            const char *wrong = mtws__handshake_check(&c->http, c->key, ws->texts);
+            if (wrong != NULL) mtws__client_bad_answer(ws, MTWS_ERR_HANDSHAKE, wrong);
+            else mtws__client_opened(ws);
+            return;
+        }
+        if (c->http.status >= 200) {
+            mtws__client_refused(ws);
+            return;
+        }
+        if (++c->informational > MTWS__INFORMATIONAL_MAX) {
+            mtws__client_bad_answer(ws, MTWS_ERR_HANDSHAKE, "the server sent 1xx answers without end");
+            return;
+        }
+        ws->answer_size = 0;
+        mtws__http_start(&c->http, ws->answer, sizeof ws->answer);
+    }
+}
+
+MTWS_PRIVATE void mtws__client_upgrading(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__client_write_request(ws);
+    if (c->readable || !ws->own_net) {
+        mtws__client_read(ws);
+        mtws__client_parse_answer(ws);
+    }
+    if (c->phase != MTWS__PHASE_UPGRADING) return;
+    bool over = c->input_ended || (c->output_ended && c->drained);
+    if (!over) return;
+    if (!c->doomed) {
+        mtws__client_set_failure(ws, MTWS_ERR_RESET,
+                                 "the connection broke before the upgrade was answered");
+    }
+    mtws__client_end(ws, MTWS__CAUSE_FAILED);
+}
+
+/* ---- an open connection --------------------------------------------------------------------- */
+
+/* Makes our Close frame: it leaves behind what is on its way, and nothing follows it. */
+MTWS_PRIVATE void mtws__client_make_close(mtws_client *ws, uint16_t code, const char *reason) {
+    uint8_t body[MTWS__CONTROL_MAX];
+    size_t size = 0;
+    if (code != 1005) {
+        mtws__store_big(body, 2, code);
+        size_t reason_size = mtws__min_size(strlen(reason), sizeof body - 2);
+        memcpy(body + 2, reason, reason_size);
+        size = 2 + reason_size;
+    }
+    mtws__client_late_pong(ws);
+    mtws__client_control_frame(ws, MTWS__CLOSE, body, size);
+    ws->connection.close_made = true;
+    mtws__log(ws, MTWS_LOG_DEBUG, "close_sent", "closing with %u", (unsigned)code);
+}
+
+/* The server broke the protocol: what is written stays, a Close says why, then we end it. */
+MTWS_PRIVATE void mtws__client_violation(mtws_client *ws, mtws_result result, const char *text) {
+    mtws__connection *c = &ws->connection;
+    uint16_t code = result == MTWS_ERR_UTF8 ? 1007 : result == MTWS_ERR_TOO_BIG ? 1009 : 1002;
+    mtws__client_flush(ws);
+    if (!c->close_made) mtws__client_make_close(ws, code, "");
+    mtws__client_set_failure(ws, result, "%s", text);
+    ws->failure.close_code = code;
+    c->doomed = true;
+    c->phase = MTWS__PHASE_LINGERING;
+    c->deadline_us = mtws__add_u64(ws->now_us, MTWS__LINGER_US);
+    mtws__client_flush(ws);
+    if (c->close_written && ws->own_net) mtws__os_shutdown(ws->net.fd, false);
+}
+
+MTWS_PRIVATE void mtws__client_on_close(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__span reason;
+    uint16_t code;
+    mtws_result result = mtws__message_close(ws->message.payload, &code, &reason);
+    if (result != MTWS_OK) {
+        mtws__client_violation(ws, result, result == MTWS_ERR_UTF8
+                                               ? "the server closed with a reason that is not UTF-8"
+                                               : "the server's Close frame has a body that RFC 6455 "
+                                                 "section 5.5.1 forbids");
+        return;
+    }
+    c->close_heard = true;
+    c->peer_code = code;
+    char text[MTWS__REASON_MAX];
+    mtws__client_clean_text(text, sizeof text, reason);
+    mtws__log(ws, MTWS_LOG_DEBUG, "close_received", "the server closed with %u: %s",
+              (unsigned)code, text);
+    if (!c->close_made) {
+        mtws__client_flush(ws);
+        mtws__client_make_close(ws, code, "");
+        mtws__client_set_failure(ws, MTWS_ERR_CLOSED, "%s", text);
+        ws->failure.close_code = code;
+        ws->failure.final = code == 1010;
+        ws->failure.stubborn = code == 1002 || code == 1003 || (code >= 1007 && code <= 1009);
+        ws->failure.full = code == 1012 || code == 1013;
+        c->doomed = true;
+        uint64_t deadline =
+            mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+        c->deadline_us = ws->stopping ? ws->stop_deadline_us : deadline;
+        c->phase = MTWS__PHASE_CLOSING;
+    }
+    mtws__client_flush(ws);
+}
+
+MTWS_PRIVATE void mtws__client_on_ping(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    if (c->close_made) return;
+    mtws__span payload = ws->message.payload;
+    size_t limit = sizeof c->control - MTWS__CONTROL_RESERVE;
+    if (c->control_size + payload.size + 6 > limit && c->pong_flushes < MTWS__PONG_FLUSHES) {
+        c->pong_flushes++;
+        mtws__client_flush(ws);
+    }
+    if (c->pong_size < 0 && c->control_size + payload.size + 6 <= limit) {
+        mtws__client_control_frame(ws, MTWS__PONG, payload.data, payload.size);
+        return;
+    }
+    /* RFC 6455 section 5.5.3: the latest Ping alone may be answered. */
+    if (payload.size > 0) memcpy(c->pong, payload.data, payload.size);
+    c->pong_size = (int)payload.size;
+}
+
+MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
+    mtws__ping ping;
+    if (!mtws__heartbeat_pong(&ws->connection.heartbeat, ws->message.payload, &ping)) return;
+    uint64_t rtt = mtws__min_u64(ws->now_us - mtws__min_u64(ping.sent_us, ws->now_us), UINT32_MAX);
+    ws->stats.rtt_us = rtt == 0 ? 1 : (uint32_t)rtt;
+    if (ws->stats.rtt_min_us == 0 || ws->stats.rtt_us < ws->stats.rtt_min_us) {
+        ws->stats.rtt_min_us = ws->stats.rtt_us;
+    }
+    if (ws->options.confirm != MTWS_CONFIRM_PONG) return;
+    uint64_t live = ws->queues[MTWS__MAIN].live;
+    for (int i = 0; i < MTWS__MARKS; i++) mtws__queue_confirm(&ws->queues[i], ping.marks[i]);
+    if (ws->window > 0 && ws->queues[MTWS__MAIN].live > live) {
+        ws->window = ws->window < UINT32_MAX / 2 ? ws->window * 2 : 0;
+        if (ws->window > ws->queues[MTWS__MAIN].capacity) ws->window = 0;
+    }
+}
+
+/* Parses what has arrived up to the next message, which becomes the event. True: it did. */
+MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
+    mtws__connection *c = &ws->connection;
+    mtws__message *m = &ws->message;
+    int budget = MTWS__FRAMES_PER_STEP;
+    c->held = false;
+    while (c->phase == MTWS__PHASE_OPEN || (c->phase == MTWS__PHASE_CLOSING && !c->close_heard)) {
+        switch (mtws__message_next(m, &budget)) {
+        case MTWS__INPUT_MORE: c->unparsed = false; return false;
+        case MTWS__INPUT_BUSY: return false;
+        case MTWS__INPUT_PING: mtws__client_on_ping(ws); break;
+        case MTWS__INPUT_PONG: mtws__client_on_pong(ws); break;
+        case MTWS__INPUT_CLOSE: mtws__client_on_close(ws); break;
+        case MTWS__INPUT_BAD: mtws__client_violation(ws, m->result, m->text); break;
+        case MTWS__INPUT_MESSAGE:
+            if (ws->paused) {
+                mtws__message_keep(m);
+                c->held = true;
+                return false;
+            }
+            event->type = MTWS_EVENT_MESSAGE;
+            event->kind = m->kind;
+            event->data = m->payload.data;
+            event->size = m->payload.size;
+            event->first = m->first;
+            event->last = m->last;
+            ws->stats.messages_received += m->last;
+            c->handed_size += m->payload.size;
+            c->handed_count++;
+            return true;
+        }
+    }
+    m->parse = m->end; /* nothing is taken after a Close */
+    c->unparsed = false;
+    return false;
+}
+
+/* The time at which a Ping has to ask about what was sent; UINT64_MAX: nothing to ask about. */
+MTWS_PRIVATE uint64_t mtws__client_confirm_us(const mtws_client *ws) {
+    const mtws__connection *c = &ws->connection;
+    const mtws__queue *q = &ws->queues[MTWS__MAIN];
+    if (ws->options.confirm != MTWS_CONFIRM_PONG || c->unasked_us == UINT64_MAX ||
+        ws->options.confirm_delay_ms == MTWS_OFF || c->close_made) return UINT64_MAX;
+    bool much = q->cursor - c->asked_cursor >= q->ring.capacity / 4;
+    bool waits = ws->window > 0 && mtws__client_turn(ws) == MTWS__NOWHERE;
+    if (much || waits || ws->stopping) return 0;
+    return mtws__add_u64(c->unasked_us, (uint64_t)ws->options.confirm_delay_ms * 1000);
+}
+
+/* Makes the Ping that is due, for the heartbeat or to ask about messages: it is the same. */
+MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__heartbeat *h = &c->heartbeat;
+    bool due = mtws__heartbeat_due(h, ws->now_us);
+    bool ask = h->count < MTWS__PINGS_MAX && mtws__client_confirm_us(ws) <= ws->now_us;
+    if ((!due && !ask) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
+    size_t close_size = MTWS__CONTROL_MAX + 6;
+    if (c->control_size + MTWS__PING_SIZE + 6 > sizeof c->control - close_size) {
+        mtws__heartbeat_want(h, ws->now_us);
+        return;
+    }
+    uint64_t marks[MTWS__MARKS];
+    uint8_t payload[MTWS__PING_SIZE];
+    for (int i = 0; i < MTWS__MARKS; i++) marks[i] = ws->queues[i].next;
+    c->asked_cursor = ws->queues[MTWS__MAIN].cursor;
+    c->unasked_us = UINT64_MAX;
+    mtws__heartbeat_ping(h, marks, ws->now_us, payload);
+    mtws__client_control_frame(ws, MTWS__PING, payload, sizeof payload);
+}
+
+/* Whether everything that mtws_disconnect waits for has happened. */
+MTWS_PRIVATE bool mtws__client_is_drained(const mtws_client *ws) {
+    if (ws->options.hold_queue && !ws->connection.released) return true;
+    for (int i = 0; i < MTWS__SOURCES; i++) {
+        const mtws__queue *q = &ws->queues[i];
+        if (q->live < q->end) return false;
+    }
+    return true;
+}
+
+/* Ends the connection as what is known says. */
+MTWS_PRIVATE void mtws__client_finish(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    bool clean = c->close_heard && c->close_made && !(c->doomed && c->phase == MTWS__PHASE_LINGERING);
+    if (ws->stopping) {
+        if (clean) {
+            mtws__client_set_failure(ws, MTWS_OK, "%s", "");
+            ws->failure.close_code = c->peer_code;
+        }
+        mtws__client_end(ws, MTWS__CAUSE_STOP);
+        return;
+    }
+    mtws__client_end(ws, MTWS__CAUSE_FAILED);
+}
+
+/* No byte will come any more, and what came is parsed. */
+MTWS_PRIVATE void mtws__client_on_end(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    if (!c->doomed && !(c->close_heard && c->close_made)) {
+        const char *why = ws->own_net && ws->net.error != 0 ? mtws__os_error_text(ws->net.error)
+                                                            : "end of stream";
+        mtws__client_set_failure(ws, MTWS_ERR_RESET,
+                                 "the connection broke without a Close frame: %s", why);
+        ws->failure.close_code = 1006;
+    }
+    mtws__client_finish(ws);
+}
+
+/* mtws_disconnect: what is queued leaves and is confirmed, then Close. */
+MTWS_PRIVATE void mtws__client_drain(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
+    bool late = ws->now_us >= ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us);
+    if (!mtws__client_is_drained(ws) && !late) return;
+    mtws__client_make_close(ws, ws->stop_code, ws->stop_reason);
+    c->phase = MTWS__PHASE_CLOSING;
+    c->deadline_us = ws->stop_deadline_us;
+    mtws__client_flush(ws);
+}
+
+/* Deadlines, after everything that has arrived was looked at. */
+MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__heartbeat *h = &c->heartbeat;
+    if (ws->now_us >= c->deadline_us) {
+        if (c->phase <= MTWS__PHASE_UPGRADING) {
+            mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
+                                     "%s, port %u: no %s within options.connect_timeout_ms",
+                                     ws->attempt_host, (unsigned)ws->attempt_port,
+                                     c->phase == MTWS__PHASE_OPENING ? "connection" : "upgrade");
+            mtws__client_end(ws, MTWS__CAUSE_FAILED);
+            return;
+        }
+        if (!c->doomed && !c->close_heard) {
+            mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
+                                     "the server did not answer our Close within "
+                                     "options.close_timeout_ms");
+            ws->failure.close_code = 1006;
+        }
+        mtws__client_finish(ws);
+        return;
+    }
+    if (c->phase != MTWS__PHASE_OPEN || c->unparsed || !c->drained) return;
+    if (ws->now_us < mtws__heartbeat_deadline_us(h)) return;
+    size_t unsent = ws->own_net ? mtws__os_unsent(ws->net.fd) : 0;
+    if (unsent < h->unsent_size) {
+        h->unsent_size = unsent;
+        h->alive_us = ws->now_us; /* what lies before the Ping still leaves */
+        if (ws->now_us < mtws__heartbeat_deadline_us(h)) return;
+    }
+    mtws__client_set_failure(ws, MTWS_ERR_HEARTBEAT,
+                             "no answer to a Ping within options.heartbeat_timeout_ms");
+    ws->failure.close_code = 1006;
+    mtws__client_finish(ws);
+}
+
+/* Time passed in which nobody looked: the machine slept, the process was stopped, the program was
+ * busy. What came meanwhile is read before anything is judged, deadlines begin anew, and the peer
+ * is asked. A program that is always late gains so much a few times only. */
+MTWS_PRIVATE void mtws__client_gap(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    if (c->phase == MTWS__PHASE_NONE || c->gaps >= MTWS__GAPS_MAX) return;
+    c->gaps++;
+    c->readable = true;
+    if (c->phase <= MTWS__PHASE_UPGRADING) {
+        c->deadline_us =
+            mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
+    } else if (c->phase == MTWS__PHASE_CLOSING) {
+        c->deadline_us =
+            mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+    } else if (c->phase == MTWS__PHASE_OPEN) {
+        mtws__heartbeat_restart(&c->heartbeat, ws->now_us);
+    }
+    if (ws->stopping) {
+        ws->stop_deadline_us =
+            mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+    }
+    mtws__log(ws, MTWS_LOG_DEBUG, "gap", "mtws_poll was not called, or the machine slept: deadlines "
+                                         "begin anew");
+}
+
+/* One round of an open connection's work. True: *event was filled. */
+MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
+    mtws__connection *c = &ws->connection;
+    if (c->phase == MTWS__PHASE_LINGERING) {
+        if (!c->close_written) {
+            mtws__client_flush(ws);
+            if (c->close_written && ws->own_net) mtws__os_shutdown(ws->net.fd, false);
+        }
+        mtws__client_read(ws);
+        ws->message.parse = ws->message.end;
+        if (c->input_ended || c->output_ended) mtws__client_finish(ws);
+        else mtws__client_judge(ws);
+        return false;
+    }
+    /* Messages that are there already cost no system call, but replies do not wait for all. */
+    bool due = c->handed_size >= MTWS__FLUSH_SIZE ||
+               (c->handed_count >= MTWS__FLUSH_MESSAGES &&
+                ws->now_us - c->flushed_us >= MTWS__FLUSH_US);
+    if (c->unparsed && !due && mtws__client_parse(ws, event)) return true;
+    if (c->phase == MTWS__PHASE_OPEN) {
+        mtws__queue_expire(&ws->queues[MTWS__MAIN], ws->now_us);
+        if (ws->stopping) mtws__client_drain(ws);
+    }
+    mtws__client_flush(ws);
+    mtws__client_ping(ws);
+    if (c->control_size > 0 && !c->blocked) mtws__client_flush(ws);
+    if (c->unparsed && mtws__client_parse(ws, event)) return true;
+    bool judging = ws->now_us >= mtws__heartbeat_deadline_us(&c->heartbeat);
+    if (c->readable || judging || !ws->own_net) {
+        mtws__client_read(ws);
+        if (c->unparsed && mtws__client_parse(ws, event)) return true;
+    }
+    if (c->phase == MTWS__PHASE_NONE) return false;
+    bool over = c->input_ended || (c->output_ended && c->drained);
+    if (over && !c->unparsed) mtws__client_on_end(ws);
+    else mtws__client_judge(ws);
+    return false;
+}
+
+/* ---- the states ----------------------------------------------------------------------------- */
+
+/* The only place that changes the state: applies the table, logs, and fills the event. */
+MTWS_PRIVATE void mtws__client_move(mtws_client *ws, mtws__cause cause, mtws_event *event) {
+    int next = mtws__client_next_state(ws->state, cause);
+    MTWS_ASSERT(next >= 0);
+    event->type = MTWS_EVENT_STATE;
+    event->previous = ws->state;
+    ws->state = (mtws_state)next;
+    event->attempt = ws->attempt;
+    if (cause != MTWS__CAUSE_CONNECT && cause != MTWS__CAUSE_OPENED) {
+        event->result = ws->failure.result;
+        event->reason = ws->failure.text;
+        event->close_code = ws->failure.close_code;
+        event->http_status = ws->failure.http_status;
+    }
+    if (ws->state == MTWS_STATE_RECONNECTING) {
+        uint64_t left_us = ws->retry_us > ws->now_us ? ws->retry_us - ws->now_us : 0;
+        event->retry_ms = (int32_t)mtws__min_u64((left_us + 999) / 1000, INT32_MAX);
+    }
+    mtws_level level = ws->state == MTWS_STATE_FAILED ? MTWS_LOG_ERROR
+                       : ws->state == MTWS_STATE_ERROR ? MTWS_LOG_WARN : MTWS_LOG_INFO;
+    mtws__log(ws, level, "state", "%s -> %s%s%s", mtws__state_name(event->previous),
+              mtws__state_name(ws->state), event->reason[0] != 0 ? ": " : "", event->reason);
+}
+
+MTWS_PRIVATE uint64_t mtws__client_delay_ms(mtws_client *ws) {
+    const mtws_options *o = &ws->options;
+    const mtws__failure *f = &ws->failure;
+    uint64_t cap = mtws__backoff_cap_ms(o->initial_reconnect_delay_ms, o->max_reconnect_delay_ms,
+                                        o->reconnect_backoff_factor, ws->round);
+    if (ws->round < UINT32_MAX) ws->round++;
+    if (f->stubborn) {
+        cap = mtws__max_u64((uint64_t)o->max_reconnect_delay_ms, MTWS__DELAY_MIN_MS);
+        mtws__log(ws, MTWS_LOG_ERROR, "stubborn",
+                  "a retry will hardly mend this; the server or this client must change, and until "
+                  "then attempts are made at options.max_reconnect_delay_ms");
+    }
+    if (!ws->seeded) return cap;
+    uint64_t delay = mtws__backoff_jitter_ms(cap, f->full || f->stubborn, &ws->random);
+    if (f->retry_after_ms > 0) {
+        uint64_t after = mtws__min_u64(f->retry_after_ms, MTWS__RETRY_AFTER_MAX_MS);
+        after += mtws__random_between(&ws->random, 0, after / 10);
+        delay = mtws__max_u64(delay, after);
+    }
+    return delay;
+}
+
+/* An attempt or a connection failed, and its event was handed over: what follows? */
+MTWS_PRIVATE void mtws__client_decide(mtws_client *ws, mtws_event *event) {
+    int32_t most = ws->options.max_reconnect_attempts;
+    bool used_up = most != MTWS_UNLIMITED && most != MTWS_OFF && ws->unopened >= most;
+    if (most == MTWS_OFF && ws->failure.result == MTWS_ERR_CLOSED && !ws->failure.final) {
+        mtws__client_move(ws, MTWS__CAUSE_STOP, event);
+    } else if (most == MTWS_OFF || used_up || ws->failure.final) {
+        if (used_up) {
+            mtws__log(ws, MTWS_LOG_ERROR, "attempts_used_up",
+                      "%d reconnecting attempts in a row did not open; mtws_retry_now tries again, "
+                      "and options.max_reconnect_attempts says how many there are", most);
+        }
+        mtws__client_move(ws, MTWS__CAUSE_GIVE_UP, event);
+    } else {
+        ws->retry_us = mtws__add_u64(ws->now_us, mtws__client_delay_ms(ws) * 1000);
+        mtws__client_move(ws, MTWS__CAUSE_RETRY, event);
+    }
+}
+
+/* Starts what mtws_connect and mtws_retry_now asked for. */
+MTWS_PRIVATE void mtws__client_begin(mtws_client *ws, mtws_event *event) {
+    mtws__cause cause = ws->connect_asked ? MTWS__CAUSE_CONNECT : MTWS__CAUSE_RETRY;
+    if (ws->connect_asked) ws->ever_opened = false;
+    ws->connect_asked = false;
+    ws->attempt = 0;
+    ws->round = 0;
+    ws->unopened = 0;
+    ws->retry_us = ws->now_us;
+    if (cause == MTWS__CAUSE_CONNECT) mtws__client_start_attempt(ws);
+    mtws__client_move(ws, cause, event);
+}
+
+MTWS_PRIVATE bool mtws__client_report(mtws_client *ws, mtws_event *event) {
+    for (int i = 0; i < MTWS__SOURCES; i++) {
+        mtws__range range;
+        if (!mtws__queue_report(&ws->queues[i], &range)) continue;
+        bool delivered = range.result == MTWS_OK;
+        event->type = delivered ? MTWS_EVENT_DELIVERED : MTWS_EVENT_DROPPED;
+        event->first_id = range.first_id;
+        event->id = range.id;
+        event->result = range.result;
+        event->written = !delivered && range.left;
+        if (!delivered) {
+            ws->stats.dropped += range.id - range.first_id + 1;
+            mtws__log(ws, MTWS_LOG_WARN, "dropped", "messages %llu to %llu are dropped: %s",
+                      (unsigned long long)range.first_id, (unsigned long long)range.id,
+                      mtws__result_text(range.result));
+        }
+        return true;
+    }
+    if (ws->refused_size > 0 &&
+        mtws__queue_fits(&ws->queues[ws->refused_queue], ws->refused_size)) {
+        ws->refused_size = 0;
+        event->type = MTWS_EVENT_WRITABLE;
+        return true;
+    }
+    return false;
+}
+
+/* Whether an event can be handed over without any work. */
+MTWS_PRIVATE bool mtws__client_has_event(const mtws_client *ws) {
+    if (ws->pending != MTWS__CAUSE_NONE || ws->state == MTWS_STATE_ERROR || ws->connect_asked ||
+        ws->stop_now) return true;
+    for (int i = 0; i < MTWS__SOURCES; i++) {
+        if (ws->queues[i].unreported > 0 || ws->queues[i].carry.id != 0) return true;
+    }
+    return ws->refused_size > 0 &&
+           mtws__queue_fits(&ws->queues[ws->refused_queue], ws->refused_size);
+}
+
+/* mtws_disconnect was called, and there is nothing to close gracefully any more. */
+MTWS_PRIVATE void mtws__client_stop(mtws_client *ws, mtws_event *event) {
+    if (ws->connection.phase != MTWS__PHASE_NONE) {
+        mtws__client_set_failure(ws, MTWS_OK, "%s", "");
+        if (ws->connection.phase >= MTWS__PHASE_OPEN) ws->failure.close_code = 1006;
+        mtws__client_end(ws, MTWS__CAUSE_STOP);
+    } else if (ws->pending != MTWS__CAUSE_STOP) {
+        mtws__client_set_failure(ws, MTWS_OK, "%s", "");
+    }
+    ws->pending = MTWS__CAUSE_NONE;
+    ws->stop_now = ws->stopping = ws->retry_asked = false;
+    mtws__client_move(ws, MTWS__CAUSE_STOP, event);
+}
+
+/* One step of the whole client: 1: *event was filled; 0: nothing more to do now; MTWS_ERR_IDLE. */
+MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
+    mtws__connection *c = &ws->connection;
+    bool resting = ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
+    if (ws->pending == MTWS__CAUSE_FAILED) {
+        ws->pending = MTWS__CAUSE_NONE;
+        ws->stats.failures++;
+        mtws__client_move(ws, MTWS__CAUSE_FAILED, event);
+        return 1;
+    }
+    if (mtws__client_report(ws, event)) return 1;
+    if (ws->pending == MTWS__CAUSE_STOP || ws->stop_now) {
+        mtws__client_stop(ws, event);
+        return 1;
+    }
+    if (ws->pending == MTWS__CAUSE_OPENED) {
+        ws->pending = MTWS__CAUSE_NONE;
+        mtws__client_move(ws, MTWS__CAUSE_OPENED, event);
+        return 1;
+    }
+    if (resting) {
+        if (!ws->connect_asked && !ws->retry_asked) return MTWS_ERR_IDLE;
+        mtws__client_begin(ws, event);
+        return 1;
+    }
+    if (ws->state == MTWS_STATE_ERROR) {
+        mtws__client_decide(ws, event);
+        return 1;
+    }
+    if (c->phase == MTWS__PHASE_NONE) {
+        mtws__queue_expire(&ws->queues[MTWS__MAIN], ws->now_us);
+        if (!ws->retry_asked && ws->now_us < ws->retry_us) {
+            return mtws__client_report(ws, event) ? 1 : 0;
+        }
+        mtws__client_start_attempt(ws);
+    }
+    if (c->phase == MTWS__PHASE_OPENING) mtws__client_opening(ws);
+    if (c->phase == MTWS__PHASE_UPGRADING) mtws__client_upgrading(ws);
+    else if (c->phase >= MTWS__PHASE_OPEN && mtws__client_run(ws, event)) return 1;
+    if (c->phase == MTWS__PHASE_OPENING || c->phase == MTWS__PHASE_UPGRADING) {
+        mtws__client_judge(ws);
+    }
+    return 0;
+}
+
+/* ---- waiting -------------------------------------------------------------------------------- */
+
+MTWS_PRIVATE bool mtws__client_has_output(const mtws_client *ws) {
+    const mtws__connection *c = &ws->connection;
+    if (c->output_ended) return false;
+    if (c->phase == MTWS__PHASE_UPGRADING) return c->request_at < c->request_size;
+    if (c->phase < MTWS__PHASE_OPEN) return false;
+    if (c->control_size > 0) return true;
+    if (c->close_made) return false;
+    if (c->current == MTWS__NOWHERE) return mtws__client_turn(ws) != MTWS__NOWHERE;
+    return mtws__queue_has_output(&ws->queues[c->current], 0);
+}
+
+/* When there is something to do although no descriptor says so; UINT64_MAX: never, 0: now. */
+MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
+    const mtws__connection *c = &ws->connection;
+    if (mtws__client_has_event(ws)) return 0;
+    if (ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED) {
+        return ws->retry_asked ? 0 : UINT64_MAX;
+    }
+    bool at_once = (c->phase == MTWS__PHASE_OPENING && !c->transport_open) ||
+                   (c->unparsed && !c->held) || (c->readable && !c->full) ||
+                   (!c->blocked && mtws__client_has_output(ws));
+    if (at_once) return 0;
+    uint64_t at = mtws__min_u64(c->deadline_us, mtws__queue_expiry_us(&ws->queues[MTWS__MAIN]));
+    if (c->phase == MTWS__PHASE_NONE) {
+        return ws->retry_asked ? 0 : mtws__min_u64(at, ws->retry_us);
+    }
+    if (c->phase != MTWS__PHASE_OPEN) return at;
+    const mtws__heartbeat *h = &c->heartbeat;
+    if (!c->held && !c->full) at = mtws__min_u64(at, mtws__heartbeat_deadline_us(h));
+    if (h->wanted_us == UINT64_MAX && h->count < MTWS__PINGS_MAX) {
+        at = mtws__min_u64(at, h->probe ? 0 : h->next_us);
+        at = mtws__min_u64(at, mtws__client_confirm_us(ws));
+    }
+    if (ws->stopping) {
+        uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
+        at = mtws__min_u64(at, ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us));
+        if (mtws__client_is_drained(ws)) return 0;
+    }
+    return at;
+}
+
+/* What to wait for, and how long. */
+MTWS_PRIVATE void mtws__client_wait(mtws_client *ws, uint64_t now_us, mtws_wait *out) {
+    const mtws__connection *c = &ws->connection;
+    memset(out, 0, sizeof *out);
+    out->timeout_ms = -1;
+    if (c->transport_open) {
+        bool want_read = c->phase >= MTWS__PHASE_UPGRADING && !c->full && !c->input_ended;
+        bool want_write = c->blocked && mtws__client_has_output(ws);
+        ws->in_hook = true;
+        ws->transport.wait(ws->transport.ctx, want_read, want_write, out);
+        ws->in_hook = false;
+    }
+    if (ws->wake[0] >= 0 && out->count < MTWS_WAIT_MAX) {
+        mtws_wait_fd *wait = &out->fds[out->count++];
+        wait->fd = ws->wake[0];
+        wait->serial = 0;
+        wait->want_read = true;
+        wait->want_write = false;
+    }
+    uint64_t timer_us = mtws__client_timer_us(ws);
+    if (timer_us == UINT64_MAX) return;
+    uint64_t left_us = timer_us > now_us ? timer_us - now_us : 0;
+    int32_t left_ms = (int32_t)mtws__min_u64(left_us / 1000 + (left_us % 1000 != 0), INT32_MAX);
+    if (out->timeout_ms < 0 || left_ms < out->timeout_ms) out->timeout_ms = left_ms;
+}
+
+/* Brings the client's time up to date. `waited_us` of what has passed were meant to. */
+MTWS_PRIVATE void mtws__client_tick(mtws_client *ws, uint64_t waited_us) {
+    uint64_t now_us = mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
+    bool gap = now_us - ws->now_us > mtws__add_u64(waited_us, MTWS__GAP_US);
+    ws->now_us = now_us;
+    if (gap) mtws__client_gap(ws);
+}
+
+/* Waits at most timeout_ms (-1: no limit). False where a signal or mtws_wake ended it. */
+MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
+    mtws_wait wait;
+    struct pollfd fds[MTWS_WAIT_MAX];
+    int count = 0;
+    mtws__client_wait(ws, ws->now_us, &wait);
+    if (wait.timeout_ms >= 0 && (timeout_ms < 0 || wait.timeout_ms < timeout_ms)) {
+        timeout_ms = wait.timeout_ms;
+    }
+    for (int i = 0; i < wait.count; i++) {
+        if (!wait.fds[i].want_read && !wait.fds[i].want_write) continue;
+        fds[count].fd = wait.fds[i].fd;
+        fds[count].events = (short)((wait.fds[i].want_read ? POLLIN : 0) |
+                                    (wait.fds[i].want_write ? POLLOUT : 0));
+        fds[count].revents = 0;
+        count++;
+    }
+    int ready = mtws__os_poll(fds, count, timeout_ms);
+    mtws__client_tick(ws, timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000);
+    bool woken = false;
+    for (int i = 0; ready > 0 && i < count; i++) {
+        if (fds[i].revents == 0) continue;
+        if (fds[i].fd == ws->wake[0]) woken = mtws__os_woken(ws->wake[0]);
+        else if ((fds[i].revents & ~POLLOUT) != 0) ws->connection.readable = true;
+    }
+    return ready >= 0 && !woken;
+}
+
+/* ==========================================================================
+ * >>public
+ * uses: platform, bytes, names, utf8, random, url, http, handshake, frame, message, queue, net,
+ *       client
+ * The functions of api, in its order.
+ */
+
+/* ---- options and memory --------------------------------------------------------------------- */
+
+enum { MTWS__ALIGNMENT = 16 };
+
+typedef struct mtws__layout { /* where things lie in the one block */
+    size_t entries[MTWS__SOURCES], entry_count[MTWS__SOURCES];
+    size_t rings[MTWS__SOURCES], ring_size[MTWS__SOURCES];
+    size_t message;
+    size_t total; /* with what any alignment of the block may cost */
+} mtws__layout;
+
+/* MTWS_MEMORY_SIZE promises that these hold. */
+typedef char mtws__check_client[sizeof(mtws_client) <= MTWS__CLIENT_SIZE ? 1 : -1];
+typedef char mtws__check_entry[sizeof(mtws__entry) <= MTWS__ENTRY_SIZE ? 1 : -1];
+
+/* *value becomes what is meant by it. `low` is the least special value that is taken. */
+MTWS_PRIVATE bool mtws__options_number(int32_t *value, int32_t normal, int32_t low) {
+    if (*value == 0) *value = normal;
+    return *value >= low;
+}
+
+MTWS_PRIVATE void mtws__options_size(size_t *value, size_t normal) {
+    if (*value == 0) *value = normal;
+}
+
+MTWS_PRIVATE bool mtws__options_hooks_ok(const mtws_options *o) {
+    const mtws_transport *t = &o->transport;
+    int transport = (t->open != NULL) + (t->read != NULL) + (t->write != NULL) + (t->wait != NULL) +
+                    (t->close != NULL);
+    return (transport == 0 || transport == 5) &&
+           (o->clock.now_us == NULL) == (o->clock.unix_ms == NULL) &&
+           (int)o->logger.level >= 0 && o->logger.level <= MTWS_LOG_DEBUG;
+}
+
+/* Copies the options with their defaults. False: one of them is bad. */
+MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options *o) {
+    memset(o, 0, sizeof *o);
+    if (given != NULL) *o = *given;
+    if (o->reconnect_backoff_factor == 0.0) o->reconnect_backoff_factor = 1.5;
+    if (!(o->reconnect_backoff_factor >= 1.0 && o->reconnect_backoff_factor <= 1000.0)) return false;
+    bool ok = mtws__options_number(&o->max_reconnect_attempts, 10, MTWS_UNLIMITED) &&
+              mtws__options_number(&o->initial_reconnect_delay_ms, 1000, 1) &&
+              mtws__options_number(&o->max_reconnect_delay_ms, 30000, 1) &&
+              mtws__options_number(&o->stable_ms, 30000, 1) &&
+              mtws__options_number(&o->heartbeat_interval_ms, 30000, MTWS_OFF) &&
+              mtws__options_number(&o->heartbeat_timeout_ms, 5000, 1) &&
+              mtws__options_number(&o->connect_timeout_ms, 20000, 1) &&
+              mtws__options_number(&o->close_timeout_ms, 5000, 1) &&
+              mtws__options_number(&o->confirm_delay_ms, 100, MTWS_OFF) &&
+              mtws__options_number(&o->queue_ttl_ms, MTWS_OFF, MTWS_OFF);
+    mtws__options_size(&o->max_message_size, 1048576);
+    mtws__options_size(&o->max_queue_size, 1048576);
+    mtws__options_size(&o->max_frame_size, 65536);
+    if ((int)o->confirm < 0 || o->confirm > MTWS_CONFIRM_NONE) return false;
+    if (o->subprotocols == NULL) o->subprotocols = "";
+    if (o->logger.log == NULL && o->debug) {
+        o->logger.log = mtws__log_to_stderr;
+        o->logger.level = MTWS_LOG_DEBUG;
+    }
+    if (!mtws__options_hooks_ok(o)) return false;
+    if (o->logger.level == 0) o->logger.level = MTWS_LOG_INFO;
+    return ok && mtws__handshake_subprotocols_ok(o->subprotocols);
+}
+
+/* Takes `size` bytes of the block, aligned. */
+MTWS_PRIVATE size_t mtws__layout_take(mtws__layout *l, size_t size) {
+    size_t at = l->total;
+    if (size > SIZE_MAX / 4 - at) {
+        l->total = SIZE_MAX / 4;
+        return at;
+    }
+    size += MTWS__ALIGNMENT - 1;
+    l->total = at + (size - size % MTWS__ALIGNMENT);
+    return at;
+}
+
+/* False where the limits are too large for the machine's addresses. */
+MTWS_PRIVATE bool mtws__layout_make(const mtws_options *o, mtws__layout *l) {
+    memset(l, 0, sizeof *l);
+    l->ring_size[MTWS__MAIN] = o->max_queue_size;
+    l->ring_size[MTWS__FIRST_QUEUE] = MTWS_FIRST_MAX;
+    l->ring_size[MTWS__PARTS] = MTWS_PART_MAX;
+    mtws__layout_take(l, sizeof(mtws_client));
+    for (int i = 0; i < MTWS__SOURCES; i++) {
+        l->entry_count[i] = l->ring_size[i] / MTWS_MESSAGE_ROOM + MTWS__ENTRIES_MIN;
+        l->entries[i] = mtws__layout_take(l, l->entry_count[i] * sizeof(mtws__entry));
+        l->rings[i] = mtws__layout_take(l, l->ring_size[i]);
+    }
+    if (o->max_message_size > SIZE_MAX / 4) return false;
+    l->message = mtws__layout_take(l, o->max_message_size + MTWS__READ_AHEAD + 1);
+    l->total += MTWS__ALIGNMENT - 1;
+    return l->total < SIZE_MAX / 4;
+}
+
+/* ---- texts of the request ------------------------------------------------------------------- */
+
+MTWS_PRIVATE bool mtws__pairs_end(const mtws_pair *pair) { return pair == NULL || pair->name == NULL; }
+
+/* Takes all headers called name out of the texts. */
+MTWS_PRIVATE void mtws__texts_remove(mtws_client *ws, mtws__span name) {
+    size_t at = ws->headers_at;
+    while (at < ws->headers_at + ws->headers_size) {
+        mtws__span field;
+        field.data = (const uint8_t *)ws->texts + at;
+        field.size = strcspn(ws->texts + at, ":");
+        size_t size = strcspn(ws->texts + at, "\n") + 1;
+        bool same = field.size == name.size;
+        for (size_t i = 0; same && i < name.size; i++) {
+            same = mtws__lower((char)field.data[i]) == mtws__lower((char)name.data[i]);
+        }
+        if (!same) {
+            at += size;
+            continue;
+        }
+        memmove(ws->texts + at, ws->texts + at + size, ws->texts_size - at - size);
+        ws->headers_size -= size;
+        ws->texts_size -= size;
+        ws->host_field_at -= size;
+        ws->target_at -= size;
+        ws->userinfo_at -= size;
+    }
+}
+
+MTWS_PRIVATE mtws_result mtws__texts_add(mtws_client *ws, const char *name, const char *value) {
+    mtws__span name_span = mtws__span_of(name), value_span = mtws__span_of(value);
+    size_t size = name_span.size + value_span.size + 4;
+    if (size > sizeof ws->texts - ws->texts_size) return MTWS_ERR_TOO_BIG;
+    char *at = ws->texts + ws->headers_at + ws->headers_size;
+    memmove(at + size, at, ws->texts_size - (size_t)(at - ws->texts));
+    memcpy(at, name, name_span.size);
+    memcpy(at + name_span.size, ": ", 2);
+    if (value_span.size > 0) memcpy(at + name_span.size + 2, value, value_span.size);
+    memcpy(at + size - 2, "\r\n", 2);
+    ws->headers_size += size;
+    ws->texts_size += size;
+    ws->host_field_at += size;
+    ws->target_at += size;
+    ws->userinfo_at += size;
+    return MTWS_OK;
+}
+
+MTWS_PRIVATE bool mtws__header_ok(const char *name, const char *value) {
+    mtws__span name_span = mtws__span_of(name);
+    return mtws__http_is_token(name_span) && !mtws__handshake_reserved(name_span) &&
+           (value == NULL || mtws__http_is_value(mtws__span_of(value)));
+}
+
+/* The target: path, the URL's query, then params. */
+MTWS_PRIVATE bool mtws__texts_target(mtws__writer *w, const mtws__url *url,
+                                     const mtws_pair *params) {
+    if (url->path.size == 0) mtws__writer_text(w, "/");
+    mtws__writer_put(w, url->path.data, url->path.size);
+    if (url->query.data != NULL) {
+        mtws__writer_text(w, "?");
+        mtws__writer_put(w, url->query.data, url->query.size);
+    }
+    bool any = url->query.data != NULL && url->query.size > 0;
+    const char *joint = any ? "&" : url->query.data != NULL ? "" : "?";
+    for (; !mtws__pairs_end(params); params++) {
+        if (params->name[0] == 0 || params->value == NULL) return false;
+        mtws__writer_text(w, joint);
+        mtws__url_encode(w, params->name);
+        mtws__writer_text(w, "=");
+        mtws__url_encode(w, params->value);
+        joint = "&";
+    }
+    return true;
+}
+
+/* Sets where the next attempt goes. Nothing is changed unless MTWS_OK. */
+MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
+                                             const mtws_pair *params) {
+    mtws__url url;
+    char scratch[MTWS_REQUEST_MAX];
+    mtws__writer w;
+    if (!mtws__url_parse(&url, mtws__span_of(text))) return MTWS_ERR_URL;
+    if (url.tls && ws->own_net) return MTWS_ERR_TLS;
+    mtws__writer_open(&w, scratch, sizeof scratch);
+    if (url.literal6) mtws__writer_text(&w, "[");
+    mtws__writer_put(&w, url.host.data, url.host.size);
+    if (url.literal6) mtws__writer_text(&w, "]");
+    if (url.port != (url.tls ? 443 : 80)) {
+        mtws__writer_text(&w, ":");
+        mtws__writer_number(&w, url.port);
+    }
+    mtws__writer_put(&w, "", 1);
+    size_t target_at = w.size;
+    if (!mtws__texts_target(&w, &url, params)) return MTWS_ERR_ARGUMENT;
+    mtws__writer_put(&w, "", 1);
+    size_t userinfo_at = w.size;
+    if (!mtws__url_decode(&w, url.userinfo)) return MTWS_ERR_URL;
+    if (url.userinfo.size > 0 && memchr(url.userinfo.data, ':', url.userinfo.size) == NULL) {
+        mtws__writer_text(&w, ":"); /* RFC 7617 section 2: user-id, colon, password */
+    }
+    mtws__writer_put(&w, "", 1);
+
+    size_t at = ws->headers_at + ws->headers_size;
+    if (w.full || w.size > sizeof ws->texts - at) return MTWS_ERR_TOO_BIG;
+    memcpy(ws->texts + at, scratch, w.size);
+    ws->host_field_at = at;
+    ws->target_at = at + target_at;
+    ws->userinfo_at = at + userinfo_at;
+    ws->texts_size = at + w.size;
+    ws->has_userinfo = url.userinfo.size > 0;
+    for (size_t i = 0; i < url.host.size; i++) ws->host[i] = mtws__lower((char)url.host.data[i]);
+    ws->host[url.host.size] = 0;
+    ws->port = url.port;
+    ws->tls = url.tls;
+    return MTWS_OK;
+}
+
+/* Copies the options' strings. */
+MTWS_PRIVATE mtws_result mtws__texts_start(mtws_client *ws) {
+    size_t size = strlen(ws->options.subprotocols) + 1;
+    if (size > sizeof ws->texts) return MTWS_ERR_TOO_BIG;
+    memcpy(ws->texts, ws->options.subprotocols, size);
+    ws->headers_at = ws->texts_size = size;
+    for (const mtws_pair *h = ws->options.headers; !mtws__pairs_end(h); h++) {
+        if (h->value == NULL || !mtws__header_ok(h->name, h->value)) return MTWS_ERR_ARGUMENT;
+        mtws_result result = mtws__texts_add(ws, h->name, h->value);
+        if (result != MTWS_OK) return result;
+    }
+    ws->host_field_at = ws->target_at = ws->userinfo_at = 0;
+    ws->options.subprotocols = ws->texts;
+    ws->options.headers = NULL;
+    return MTWS_OK;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+MTWS_API size_t mtws_memory_required(const mtws_options *options) {
+    mtws_options resolved;
+    mtws__layout layout;
+    if (!mtws__options_resolve(options, &resolved)) return 0;
+    return mtws__layout_make(&resolved, &layout) ? layout.total : 0;
+}
+
+MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *options, void *memory,
+                                    size_t size) {
+    mtws_options resolved;
+    mtws__layout layout;
+    if (out == NULL) return MTWS_ERR_ARGUMENT;
+    *out = NULL;
+    if (!mtws__options_resolve(options, &resolved) || !mtws__layout_make(&resolved, &layout) ||
+        memory == NULL) return MTWS_ERR_ARGUMENT;
+    if (size < layout.total) return MTWS_ERR_MEMORY;
+    size_t off = (size_t)((uintptr_t)memory % MTWS__ALIGNMENT);
+    uint8_t *base = (uint8_t *)memory + (off == 0 ? 0 : MTWS__ALIGNMENT - off);
+    mtws_client *ws = (mtws_client *)(void *)base;
+    memset(ws, 0, sizeof *ws);
+    ws->options = resolved;
+    ws->transport = resolved.transport;
+    ws->own_net = resolved.transport.open == NULL;
+    ws->next_id = 1;
+    ws->wake[0] = ws->wake[1] = -1;
+    mtws_result result = mtws__texts_start(ws);
+    if (result != MTWS_OK) return result;
+    mtws__net_start(&ws->net);
+    if (ws->own_net) mtws__net_transport(&ws->net, &ws->transport);
+    for (int i = 0; i < MTWS__SOURCES; i++) {
+        mtws__queue_open(&ws->queues[i], base + layout.rings[i], layout.ring_size[i],
+                         (mtws__entry *)(void *)(base + layout.entries[i]), layout.entry_count[i],
+                         i != MTWS__MAIN);
+    }
+    ws->message.data = base + layout.message;
+    ws->now_us = mtws__client_clock_us(ws);
+    mtws__client_reset_connection(ws);
+    if (resolved.wakeable && !mtws__os_wake_open(ws->wake)) return MTWS_ERR_CONNECT;
+    *out = ws;
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_create(mtws_client **out, const mtws_options *options) {
+    if (out == NULL) return MTWS_ERR_ARGUMENT;
+    *out = NULL;
+    size_t size = mtws_memory_required(options);
+    if (size == 0) return MTWS_ERR_ARGUMENT;
+    void *block = MTWS_MALLOC(size);
+    if (block == NULL) return MTWS_ERR_MEMORY;
+    mtws_result result = mtws_create_in(out, options, block, size);
+    if (result != MTWS_OK) MTWS_FREE(block);
+    else (*out)->block = block;
+    return result;
+}
+
+MTWS_API void mtws_destroy(mtws_client *ws) {
+    if (ws == NULL) return;
+    MTWS_ASSERT(!ws->in_hook);
+    if (ws->connection.transport_open) ws->transport.close(ws->transport.ctx);
+    mtws__net_sweep(&ws->net);
+    mtws__os_wake_close(ws->wake);
+    if (ws->block != NULL) MTWS_FREE(ws->block);
+}
+
+MTWS_API mtws_result mtws_connect(mtws_client *ws, const char *url, const mtws_pair *params) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (url == NULL) return MTWS_ERR_ARGUMENT;
+    if (ws->state != MTWS_STATE_DISCONNECTED && ws->state != MTWS_STATE_FAILED) return MTWS_ERR_STATE;
+    mtws_result result = mtws__texts_set_url(ws, url, params);
+    if (result == MTWS_OK) ws->connect_asked = true;
+    return result;
+}
+
+MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char *reason) {
+    MTWS_ASSERT(!ws->in_hook);
+    mtws__connection *c = &ws->connection;
+    mtws__span text = mtws__span_of(reason == NULL ? "" : reason);
+    if (code == 0) code = 1000;
+    if (!mtws__close_code_ok(code) || text.size > MTWS__CONTROL_MAX - 2) return MTWS_ERR_ARGUMENT;
+    if (!mtws__utf8_valid(text.data, text.size)) return MTWS_ERR_UTF8;
+    ws->connect_asked = ws->retry_asked = false;
+    if (ws->state == MTWS_STATE_DISCONNECTED) return MTWS_OK;
+    if (ws->state != MTWS_STATE_CONNECTED || c->phase < MTWS__PHASE_OPEN || ws->stopping) {
+        ws->stop_now = true;
+        return MTWS_OK;
+    }
+    ws->stopping = true;
+    ws->stop_code = code;
+    memcpy(ws->stop_reason, text.data, text.size);
+    ws->stop_reason[text.size] = 0;
+    uint64_t now_us = mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
+    ws->stop_deadline_us = mtws__add_u64(now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_retry_now(mtws_client *ws) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (ws->state != MTWS_STATE_RECONNECTING && ws->state != MTWS_STATE_FAILED) return MTWS_ERR_STATE;
+    ws->retry_asked = ws->connection.phase == MTWS__PHASE_NONE;
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_set_url(mtws_client *ws, const char *url, const mtws_pair *params) {
+    MTWS_ASSERT(!ws->in_hook);
+    return url == NULL ? MTWS_ERR_ARGUMENT : mtws__texts_set_url(ws, url, params);
+}
+
+MTWS_API mtws_result mtws_set_header(mtws_client *ws, const char *name, const char *value) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (name == NULL || !mtws__header_ok(name, value)) return MTWS_ERR_ARGUMENT;
+    mtws__span name_span = mtws__span_of(name);
+    if (value == NULL) {
+        mtws__texts_remove(ws, name_span);
+        return MTWS_OK;
+    }
+    /* The new one goes in beside the old one, so that nothing is changed where it does not fit. */
+    size_t size = name_span.size + strlen(value) + 4;
+    if (size > sizeof ws->texts - ws->texts_size) return MTWS_ERR_TOO_BIG;
+    mtws__texts_remove(ws, name_span);
+    return mtws__texts_add(ws, name, value);
+}
+
+/* ---- the pump -------------------------------------------------------------------------------- */
+
+MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
+    MTWS_ASSERT(!ws->in_hook);
+    memset(event, 0, sizeof *event);
+    event->reason = "";
+    event->data = (const uint8_t *)"";
+    mtws__message_release(&ws->message);
+    mtws__net_sweep(&ws->net);
+    mtws__client_tick(ws, 0);
+    ws->connection.pong_flushes = 0;
+    bool woken = false;
+    if (timeout_ms == 0) {
+        ws->connection.readable = ws->connection.phase >= MTWS__PHASE_UPGRADING;
+        if (ws->wake[0] >= 0) woken = mtws__os_woken(ws->wake[0]);
+    }
+    uint64_t end_us = timeout_ms < 0 ? UINT64_MAX
+                                     : mtws__add_u64(ws->now_us, (uint64_t)timeout_ms * 1000);
+    int result;
+    for (;;) {
+        result = mtws__client_step(ws, event);
+        if (result != 0) break;
+        if (mtws__client_has_event(ws)) continue;
+        if (woken || ws->now_us >= end_us) break;
+        uint64_t left_us = end_us - ws->now_us;
+        int32_t left_ms = (int32_t)mtws__min_u64(left_us / 1000 + (left_us % 1000 != 0), INT32_MAX);
+        woken = !mtws__client_sleep(ws, timeout_ms < 0 ? -1 : left_ms);
+        if (woken) break;
+        ws->connection.pong_flushes = 0;
+    }
+    event->state = ws->state;
+    ws->net.seen = ws->net.fd >= 0;
+    return result;
+}
+
+MTWS_API void mtws_get_wait(const mtws_client *ws, mtws_wait *out) {
+    /* The clock and the transport's wait are hooks, and that one is running is noted meanwhile. */
+    mtws_client *self = (mtws_client *)(uintptr_t)ws;
+    MTWS_ASSERT(!ws->in_hook);
+    mtws__client_wait(self, mtws__max_u64(mtws__client_clock_us(self), ws->now_us), out);
+}
+
+MTWS_API mtws_result mtws_wake(mtws_client *ws) {
+    if (ws->wake[1] < 0) return MTWS_ERR_STATE;
+    mtws__os_wake(ws->wake[1]);
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_set_paused(mtws_client *ws, bool paused) {
+    MTWS_ASSERT(!ws->in_hook);
+    ws->paused = paused;
+    if (!paused) ws->connection.held = false;
+    return MTWS_OK;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+/* Whether messages can leave on the present connection. */
+MTWS_PRIVATE bool mtws__client_is_open(const mtws_client *ws) {
+    return ws->state == MTWS_STATE_CONNECTED && ws->connection.phase >= MTWS__PHASE_OPEN &&
+           !ws->connection.close_made;
+}
+
+/* Frames are masked as they are copied in; before a connection is open its keys are not known, and
+ * they are masked as they leave. */
+MTWS_PRIVATE mtws__random *mtws__client_masks(mtws_client *ws) {
+    return ws->connection.phase >= MTWS__PHASE_OPEN ? &ws->random : NULL;
+}
+
+MTWS_PRIVATE mtws_result mtws__client_refuse(mtws_client *ws, int source, size_t wire_size) {
+    ws->refused_size = wire_size;
+    ws->refused_queue = source;
+    mtws__log(ws, MTWS_LOG_DEBUG, "queue_full",
+              "a message of %llu bytes was not taken: wait for MTWS_EVENT_WRITABLE, or raise %s",
+              (unsigned long long)wire_size,
+              source == MTWS__MAIN ? "options.max_queue_size"
+                                   : source == MTWS__PARTS ? "MTWS_PART_MAX" : "MTWS_FIRST_MAX");
+    return MTWS_ERR_QUEUE_FULL;
+}
+
+MTWS_PRIVATE bool mtws__payload_ok(mtws_kind kind, const void *data, size_t size) {
+    return (kind == MTWS_TEXT || kind == MTWS_BINARY) && (data != NULL || size == 0);
+}
+
+MTWS_API mtws_result mtws_send(mtws_client *ws, mtws_kind kind, const void *data, size_t size,
+                               unsigned flags, uint64_t *id) {
+    MTWS_ASSERT(!ws->in_hook);
+    const unsigned known = MTWS_ONCE | MTWS_NO_QUEUE | MTWS_FIRST;
+    if (!mtws__payload_ok(kind, data, size) || (flags & ~known) != 0) return MTWS_ERR_ARGUMENT;
+    if (ws->stopping || ws->stop_now) return MTWS_ERR_STATE;
+    bool bound = (flags & (MTWS_NO_QUEUE | MTWS_FIRST)) != 0;
+    if (bound && !mtws__client_is_open(ws)) return MTWS_ERR_STATE;
+    if (ws->options.at_most_once) flags |= MTWS_ONCE;
+    int source = (flags & MTWS_FIRST) != 0 ? MTWS__FIRST_QUEUE : MTWS__MAIN;
+    mtws__queue *q = &ws->queues[source];
+    size_t wire_size = mtws__queue_wire_size(size, ws->options.max_frame_size);
+    if (wire_size > q->ring.capacity) return MTWS_ERR_TOO_BIG;
+    if (kind == MTWS_TEXT && !mtws__utf8_valid(data, size)) return MTWS_ERR_UTF8;
+    if (!mtws__queue_fits(q, wire_size) &&
+        (!ws->options.drop_oldest || source != MTWS__MAIN ||
+         !mtws__queue_evict(q, wire_size, MTWS_ERR_QUEUE_FULL))) {
+        return mtws__client_refuse(ws, source, wire_size);
+    }
+    uint64_t deadline_us = UINT64_MAX;
+    if (ws->options.queue_ttl_ms != MTWS_OFF && source == MTWS__MAIN) {
+        uint64_t now_us = mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
+        deadline_us = mtws__add_u64(now_us, (uint64_t)ws->options.queue_ttl_ms * 1000);
+    }
+    if (id != NULL) *id = ws->next_id;
+    mtws__queue_append(q, ws->next_id++, flags, deadline_us);
+    mtws__queue_frames(q, (uint8_t)kind, true, (const uint8_t *)data, size,
+                       ws->options.max_frame_size, mtws__client_masks(ws));
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_send_text(mtws_client *ws, const char *text) {
+    if (text == NULL) return MTWS_ERR_ARGUMENT;
+    return mtws_send(ws, MTWS_TEXT, text, strlen(text), 0, NULL);
+}
+
+MTWS_API mtws_result mtws_send_part(mtws_client *ws, mtws_kind kind, const void *data, size_t size,
+                                    bool first, bool last, uint64_t *id) {
+    MTWS_ASSERT(!ws->in_hook);
+    mtws__queue *q = &ws->queues[MTWS__PARTS];
+    if (!mtws__payload_ok(kind, data, size)) return MTWS_ERR_ARGUMENT;
+    if (first) {
+        if (ws->part_id != 0) return MTWS_ERR_ARGUMENT;
+        if (!mtws__client_is_open(ws) || ws->stopping) return MTWS_ERR_STATE;
+    } else if (ws->part_id == 0) {
+        return MTWS_ERR_RESET;
+    }
+    size_t wire_size = mtws__queue_wire_size(size, ws->options.max_frame_size);
+    if (wire_size > q->ring.capacity) return MTWS_ERR_TOO_BIG;
+    mtws__utf8 utf8 = ws->part_utf8;
+    if (first) mtws__utf8_start(&utf8);
+    bool text = first ? kind == MTWS_TEXT : ws->part_text;
+    if (text && (!mtws__utf8_feed(&utf8, (const uint8_t *)data, size) ||
+                 (last && !mtws__utf8_whole(&utf8)))) return MTWS_ERR_UTF8;
+    bool busy = first && q->next < q->end; /* the one before has not left */
+    if (busy || !mtws__queue_fits(q, wire_size)) return mtws__client_refuse(ws, MTWS__PARTS, wire_size);
+    if (first) {
+        ws->part_id = ws->next_id++;
+        ws->part_text = text;
+        ws->part_barrier = ws->queues[MTWS__MAIN].end;
+        mtws__queue_append(q, ws->part_id, MTWS_NO_QUEUE, UINT64_MAX);
+    }
+    if (id != NULL) *id = ws->part_id;
+    ws->part_utf8 = utf8;
+    mtws__queue_entry(q, q->end - 1)->open = !last;
+    mtws__queue_frames(q, first ? (uint8_t)kind : (uint8_t)MTWS__CONTINUATION, last,
+                       (const uint8_t *)data, size, ws->options.max_frame_size,
+                       mtws__client_masks(ws));
+    if (last) ws->part_id = 0;
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_release_queue(mtws_client *ws) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (ws->state != MTWS_STATE_CONNECTED) return MTWS_ERR_STATE;
+    ws->connection.released = true;
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_clear_queue(mtws_client *ws) {
+    MTWS_ASSERT(!ws->in_hook);
+    bool open = ws->connection.phase >= MTWS__PHASE_OPEN;
+    mtws__queue_clear(&ws->queues[MTWS__MAIN], MTWS_ERR_CLEARED, !open);
+    mtws__queue_clear(&ws->queues[MTWS__FIRST_QUEUE], MTWS_ERR_CLEARED, false);
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_confirm(mtws_client *ws, uint64_t id) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (ws->options.confirm != MTWS_CONFIRM_PROGRAM) return MTWS_ERR_STATE;
+    if (id == 0 || id >= ws->next_id) return MTWS_ERR_ARGUMENT;
+    for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_confirm_id(&ws->queues[i], id);
+    return MTWS_OK;
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+MTWS_API mtws_state mtws_get_state(const mtws_client *ws) { return ws->state; }
+
+MTWS_API void mtws_get_options(const mtws_client *ws, mtws_options *out) { *out = ws->options; }
+
+MTWS_API void mtws_get_stats(const mtws_client *ws, mtws_stats *out) {
+    *out = ws->stats;
+    for (int i = 0; i < MTWS__SOURCES; i++) {
+        const mtws__queue *q = &ws->queues[i];
+        out->resent += q->resent;
+        out->queued_bytes += mtws__ring_used(&q->ring);
+        out->queued_messages += mtws__queue_unsettled(q);
+        out->unconfirmed_messages += mtws__queue_unconfirmed(q);
+    }
+}
+
+MTWS_API const char *mtws_get_header(const mtws_client *ws, const char *name) {
+    size_t at = 0;
+    mtws__http answer;
+    mtws__http_start(&answer, (char *)(uintptr_t)ws->answer, sizeof ws->answer);
+    answer.fields_size = ws->answer_size;
+    return name == NULL ? NULL : mtws__http_next(&answer, &at, name);
+}
+
+MTWS_API const char *mtws_get_subprotocol(const mtws_client *ws) { return ws->subprotocol; }
+
+MTWS_API void *mtws_get_user_data(const mtws_client *ws) { return ws->options.user_data; }
+
+MTWS_API const char *mtws_result_text(int result) { return mtws__result_text(result); }
+
+MTWS_API const char *mtws_state_name(mtws_state state) { return mtws__state_name(state); }
+
+MTWS_API const char *mtws_version(void) { return MTWS__VERSION; }
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* MTWS_IMPLEMENTATION */
+
+/* Licence: take this file under either of two.
+ *
+ * MIT No Attribution. Permission is hereby granted, free of charge, to any person obtaining a copy of
+ * this software and associated documentation files (the "Software"), to deal in the Software without
+ * restriction, including without limitation the rights to use, copy, modify, merge, publish, distribute,
+ * sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is furnished
+ * to do so. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING
+ * BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+ * NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR
+ * OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+ * CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ *
+ * Public domain. The authors dedicate this file to the public domain, and waive all rights to it, as far
+ * as the law allows.
+ */
