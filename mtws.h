@@ -1,6 +1,7 @@
 /* mtws.h: a WebSocket connection that stays. RFC 6455 client in one header, C99 or C++11.
  *
- * Version 0.1.0. No warranty. Licence: MIT-0 or public domain, as you choose; see the end of the file.
+ * Version 0.1.0. No warranty. Licence: MIT-0 or public domain, as you choose; see the end of the
+ * file.
  *
  *     #define MTWS_IMPLEMENTATION      in ONE .c file, before anything else is included
  *     #include "mtws.h"
@@ -12,8 +13,8 @@
  *
  * A client that holds a WebSocket connection open for years: it connects, notices when the link is
  * dead, reconnects with backoff and jitter, keeps what could not be sent, sends it again until the
- * server has it, and tells what became of every message. One call, mtws_poll, drives it. There is no
- * thread, no global, no callback you must write, and no allocation after mtws_create.
+ * server has it, and tells what became of every message. One call, mtws_poll, drives it. There is
+ * no thread, no global, no callback you must write, and no allocation after mtws_create.
  *
  *
  * A COMPLETE PROGRAM
@@ -28,7 +29,7 @@
  *         if (mtws_create(&ws, NULL) != MTWS_OK) return 1;
  *         if (mtws_connect(ws, "ws://127.0.0.1:9001/", NULL) != MTWS_OK) return 1;
  *         mtws_send_text(ws, "hello");                  // kept until the server has it
- *         while (mtws_poll(ws, &e, -1) == 1) {          // until disconnected or failed
+ *         while (mtws_poll(ws, &e, -1) >= 0) {          // until disconnected or failed
  *             if (e.type == MTWS_EVENT_MESSAGE) {
  *                 printf("%.*s\n", (int)e.size, (const char *)e.data);
  *                 mtws_disconnect(ws, 1000, NULL);
@@ -55,18 +56,19 @@
  *
  * WHAT IT PROMISES
  *
- * 1. It stays connected. Whatever fails, it is CONNECTED again within one connect timeout, one capped
- *    delay (or what the server's Retry-After asks for) and one connection after the cause is gone;
- *    unless it was told to stop, its attempts are limited and used up, or no retry can mend the error.
- * 2. Nothing is lost in silence. Every message that mtws_send took ends in exactly one event, DELIVERED
- *    or DROPPED with a reason; only mtws_destroy ends it without.
+ * 1. It stays connected. Whatever fails, it is CONNECTED again within one connect timeout, one
+ *    capped delay (or what the server's Retry-After asks for) and one connection after the cause
+ *    is gone; unless it was told to stop, its attempts are limited and used up, or no retry can
+ *    mend the error.
+ * 2. Nothing is lost in silence. Every message that mtws_send took ends in exactly one event,
+ *    DELIVERED or DROPPED with a reason; only mtws_destroy ends it without.
  * 3. mtws_poll does not block longer than it was asked to, with one exception, named under LIMITS:
  *    the look-up of a host name. Its work per call is bounded, whatever the server sends.
- * 4. Memory is one block of mtws_memory_required(&options) bytes. Every queue and text has a limit with
- *    a name, and an error that says which.
+ * 4. Memory is one block of mtws_memory_required(&options) bytes. Every queue and text has a limit
+ *    with a name, and an error that says which.
  * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms.
- * 6. The server is not trusted: no byte sequence from it causes undefined behaviour, unbounded memory
- *    or unbounded work.
+ * 6. The server is not trusted: no byte sequence from it causes undefined behaviour, unbounded
+ *    memory or unbounded work.
  * 7. The same inputs give the same run: time, randomness and I/O come through hooks.
  *
  *
@@ -84,14 +86,14 @@
  *     failed                  no more attempts; mtws_retry_now or mtws_connect begin again
  *     waiting_for_network     reserved for network watching: not entered in this version
  *
- * mtws_disconnect leads to disconnected from everywhere. The state changes only within mtws_poll, as
- * the event that tells of it is handed over, so program and client never disagree about it.
+ * mtws_disconnect leads to disconnected from everywhere. The state changes only within mtws_poll,
+ * as the event that tells of it is handed over, so program and client never disagree about it.
  *
  * What fails, and what follows:
  *   - final at once: the upgrade answered with 401, 403 or 410, a Close with 1010.
- *   - final until a connection has opened once, afterwards retried at max_reconnect_delay_ms with an
- *     ERROR in the log (a bad deploy passes): an answer that is not RFC 6455's, any other 2xx, 3xx or
- *     4xx but 408, 425 and 429, and what MTWS_ERR_TLS_TRUST and _NAME mean.
+ *   - final until a connection has opened once, afterwards retried at max_reconnect_delay_ms with
+ *     an ERROR in the log (a bad deploy passes): an answer that is not RFC 6455's, any other 2xx,
+ *     3xx or 4xx but 408, 425 and 429, and what MTWS_ERR_TLS_TRUST and _NAME mean.
  *   - retried at max_reconnect_delay_ms: a Close with 1002, 1003, 1007, 1008 or 1009.
  *   - retried: everything else, a Close with 1000 or 1001 too. 1012 and 1013 wait a full delay;
  *     Retry-After of a 429 or 503 lengthens the delay, up to an hour.
@@ -99,8 +101,8 @@
  * other end to failed.
  *
  * Delays are drawn between 250 ms and min(max_reconnect_delay_ms, initial_reconnect_delay_ms *
- * reconnect_backoff_factor^n). n begins at 0 again once a connection has been open for stable_ms and,
- * where heartbeats run, has answered one.
+ * reconnect_backoff_factor^n). n begins at 0 again once a connection has been open for stable_ms
+ * and, where heartbeats run, has answered one.
  *
  *
  * A MESSAGE'S LIFE
@@ -109,35 +111,39 @@
  *                    ^          |
  *                    +----------+  the connection died first: sent again on the next, in order
  *
- * A server that answers a Ping has received all that was written before it: TCP keeps the order, and
- * RFC 6455 section 5.5.2 demands the Pong. So Pings follow the messages, and their Pongs confirm them.
- * What is not confirmed when a connection dies is sent again on the next, ahead of what came later.
+ * A server that answers a Ping has received all that was written before it: TCP keeps the order,
+ * and RFC 6455 section 5.5.2 demands the Pong. So Pings follow the messages, and their Pongs
+ * confirm them. What is not confirmed when a connection dies is sent again on the next, ahead of
+ * what came later.
  *
- * Honest words: DELIVERED says that the next WebSocket endpoint has the bytes. It does not say that a
- * program acted on them: a proxy that ends the WebSocket answers for itself, and a server that parses
- * ahead of its program can die with what it confirmed. Where that matters, let the server's program
- * acknowledge, set options.confirm to MTWS_CONFIRM_PROGRAM and call mtws_confirm: only then is a
- * message settled. And since a Pong can be lost, a message can arrive twice; give it an identity that
- * the server can recognise, or send it with MTWS_ONCE, which chooses the other side: it never arrives
- * twice, and is DROPPED with `written` set where nobody knows whether it arrived. The promise is
- * "confirmed, or sent again, or reported"; nobody can promise "exactly once".
+ * Honest words: DELIVERED says that the next WebSocket endpoint has the bytes. It does not say
+ * that a program acted on them: a proxy that ends the WebSocket answers for itself, and a server
+ * that parses ahead of its program can die with what it confirmed. Where that matters, let the
+ * server's program acknowledge, set options.confirm to MTWS_CONFIRM_PROGRAM and call mtws_confirm:
+ * only then is a message settled. And since a Pong can be lost, a message can arrive twice; give
+ * it an identity that the server can recognise, or send it with MTWS_ONCE, which chooses the other
+ * side: it never arrives twice, and is DROPPED with `written` set where nobody knows whether it
+ * arrived. The promise is "confirmed, or sent again, or reported"; nobody can promise "exactly
+ * once".
  *
- * After a connection that died with unconfirmed messages the first Ping follows the first message, and
- * twice as many may be under way with each answer, so that a slow server makes progress. A message that
- * is alone in flight at three closes in a row by the server (1003, 1007 to 1009, 1011) is DROPPED.
+ * After a connection that died with unconfirmed messages the first Ping follows the first message,
+ * and twice as many may be under way with each answer, so that a slow server makes progress. A
+ * message that is alone in flight at three closes in a row by the server (1003, 1007 to 1009,
+ * 1011) is DROPPED.
  *
  *
  * THREADS AND SIGNALS
  *
  * A client belongs to one thread at a time; different clients share nothing. Only mtws_wake may be
- * called from any thread or signal handler. SIGPIPE is never raised. After fork() one process alone may
- * go on with a connection: two that use it destroy its stream. A child that reconnects on its own draws
- * other masking keys, since each attempt seeds its generator anew.
+ * called from any thread or signal handler. SIGPIPE is never raised. After fork() one process
+ * alone may go on with a connection: two that use it destroy its stream. A child that reconnects
+ * on its own draws other masking keys, since each attempt seeds its generator anew.
  *
  *
  * MEMORY
  *
- * mtws_create takes one block with MTWS_MALLOC; mtws_create_in uses yours, of any alignment, static too:
+ * mtws_create takes one block with MTWS_MALLOC; mtws_create_in uses yours, of any alignment,
+ * static too:
  *
  *     static unsigned char memory[MTWS_MEMORY_SIZE(4096, 8192)];
  *     mtws_options o = {0};
@@ -145,15 +151,16 @@
  *     o.max_queue_size = 8192;
  *     mtws_create_in(&ws, &o, memory, sizeof memory);
  *
- * With the defaults that is 2.4 MiB of addresses; pages that are not used are not touched. A socket is
- * one descriptor, options.wakeable another. getaddrinfo allocates inside libc; nothing else does.
+ * With the defaults that is 2.4 MiB of addresses; pages that are not used are not touched. A
+ * socket is one descriptor, options.wakeable another. getaddrinfo allocates inside libc; nothing
+ * else does.
  *
  *
  * LIMITS
  *
- *   - Host names are resolved by getaddrinfo, which blocks for as long as the system's resolver does:
- *     seconds, where a name server is gone. Literal addresses never block. A transport of your own can
- *     resolve as it likes.
+ *   - Host names are resolved by getaddrinfo, which blocks for as long as the system's resolver
+ *     does: seconds, where a name server is gone. Literal addresses never block. A transport of
+ *     your own can resolve as it likes.
  *   - wss:// needs options.transport: this version has no TLS of its own.
  *   - Proxies and redirects are not followed; permessage-deflate is not offered.
  *   - POSIX systems: written for Linux and tested there; the calls of macOS and the BSDs are in the
@@ -169,21 +176,24 @@
  * Define these before including the header, the same in all files.
  *
  *   MTWS_IMPLEMENTATION   the implementation is compiled into this file; in one file alone
- *   MTWS_STATIC           functions are static: each file that includes the implementation has its own
- *   MTWS_API              what stands before each public function; default: extern, or static as above
+ *   MTWS_STATIC           functions are static: each file that includes the implementation has its
+ *   own MTWS_API              what stands before each public function; default: extern, or static
+ *   as above
  *
- * And these beside MTWS_IMPLEMENTATION (MTWS_REQUEST_MAX and the like where MTWS_MEMORY_SIZE is used
- * too):
+ * And these beside MTWS_IMPLEMENTATION (MTWS_REQUEST_MAX and the like where MTWS_MEMORY_SIZE is
+ * used too):
  *
  *   MTWS_ASSERT(x)        programming errors end here; default: assert
- *   MTWS_MALLOC(size), MTWS_FREE(p)   used by mtws_create and mtws_destroy alone; default: malloc, free
- *   MTWS_REQUEST_MAX      8192: URL, params, headers and subprotocols together, in bytes
+ *   MTWS_MALLOC(size), MTWS_FREE(p)   used by mtws_create and mtws_destroy alone; default: malloc,
+ *   free MTWS_REQUEST_MAX      8192: URL, params, headers and subprotocols together, in bytes
  *   MTWS_ANSWER_MAX       16384: the head of the answer to the upgrade, in bytes
  *   MTWS_FIRST_MAX        4096: room for messages sent with MTWS_FIRST, in bytes
  *   MTWS_PART_MAX         16384: room for mtws_send_part, in bytes
- *   MTWS_MESSAGE_ROOM     128: options.max_queue_size has an index entry per so many bytes, so that many
+ *   MTWS_MESSAGE_ROOM     128: options.max_queue_size has an index entry per so many bytes, so
+ *   that many
  *                         smaller messages fill the index before the bytes
- *   MTWS_SYS(name)        every system call, by name: MTWS_SYS(send)(...); default: name. For ports to
+ *   MTWS_SYS(name)        every system call, by name: MTWS_SYS(send)(...); default: name. For
+ *   ports to
  *                         systems with other names, and for tests that make calls fail
  */
 #if defined(MTWS_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
@@ -192,10 +202,10 @@
 
 /* ==========================================================================
  * >>api
- * Every function belongs to the thread that uses the client, mtws_wake alone excepted. Functions that
- * take a client take no NULL (mtws_destroy does), and may not be called from a hook of that client:
- * both are asserted or undefined. Text is UTF-8, ends with NUL, and is copied unless said otherwise.
- * Times are in milliseconds, sizes in bytes.
+ * Every function belongs to the thread that uses the client, mtws_wake alone excepted. Functions
+ * that take a client take no NULL (mtws_destroy does), and may not be called from a hook of that
+ * client: both are asserted or undefined. Text is UTF-8, ends with NUL, and is copied unless said
+ * otherwise. Times are in milliseconds, sizes in bytes.
  */
 #ifndef MTWS_H_INCLUDED
 #define MTWS_H_INCLUDED
@@ -251,7 +261,7 @@ typedef enum mtws_state {
     MTWS_STATE_DISCONNECTED,        /* not connected, and not trying to be */
     MTWS_STATE_CONNECTING,          /* the first attempt after mtws_connect is under way */
     MTWS_STATE_CONNECTED,           /* open: messages flow */
-    MTWS_STATE_RECONNECTING,        /* lost or refused: waiting for the next attempt, or making it */
+    MTWS_STATE_RECONNECTING,        /* lost or refused: waiting for an attempt, or making it */
     MTWS_STATE_WAITING_FOR_NETWORK, /* offline: no attempts until the network is back */
     MTWS_STATE_ERROR,               /* passed through: the next event says what follows */
     MTWS_STATE_FAILED               /* given up: no retry left, or none that could mend it */
@@ -263,7 +273,7 @@ typedef enum mtws_result {
     MTWS_ERR_STATE       =  -2, /* not allowed in this state */
     MTWS_ERR_MEMORY      =  -3, /* MTWS_MALLOC failed, or the memory given is too small */
     MTWS_ERR_QUEUE_FULL  =  -4, /* the message was not taken: wait for MTWS_EVENT_WRITABLE */
-    MTWS_ERR_TOO_BIG     =  -5, /* larger than a limit: max_queue_size, max_message_size, MTWS_..._MAX */
+    MTWS_ERR_TOO_BIG     =  -5, /* larger than a limit: max_..._size, MTWS_..._MAX */
     MTWS_ERR_URL         =  -6, /* not a ws:// or wss:// URL (RFC 6455 section 3) */
     MTWS_ERR_ENTROPY     =  -7, /* the random source failed: there is no weak fallback */
     MTWS_ERR_RESOLVE     =  -8, /* the name could not be resolved */
@@ -299,26 +309,27 @@ typedef enum mtws_event_type {
     MTWS_EVENT_WRITABLE   /* what MTWS_ERR_QUEUE_FULL refused would fit now; once after a refusal */
 } mtws_event_type;
 
-/* Flat, so that it binds to any language. A field is 0 where its type's line does not name it; pointers
- * are never NULL. data and reason are valid until the next mtws_poll or mtws_destroy of this client. */
+/* Flat, so that it binds to any language. A field is 0 where its type's line does not name it;
+ * pointers are never NULL. data and reason are valid until the next mtws_poll or mtws_destroy of
+ * this client. */
 typedef struct mtws_event {
     mtws_event_type type;
-    mtws_state      state;       /* in every event: the client's, as of this event */
-    mtws_state      previous;    /* STATE: the one before */
-    mtws_result     result;      /* of a failure: the same in each STATE event that it causes */
-    const char     *reason;      /* for people; the server's text with control characters replaced and */
-                                 /* credentials masked */
-    uint16_t        close_code;  /* RFC 6455 section 7.4; 1005 none given, 1006 no Close frame */
-    uint16_t        http_status; /* of a refused upgrade */
-    int32_t         attempt;     /* attempts since the last stable connection */
-    int32_t         retry_ms;    /* RECONNECTING: time to the next attempt */
-    mtws_kind       kind;
-    const uint8_t  *data;        /* of a whole message, data[size] is 0 */
-    size_t          size;
-    bool            first, last; /* both true but for parts, when options.stream_messages; a STATE event */
-                                 /* after parts without last: that message was cut off */
-    bool            written;     /* DROPPED: it had left whole, so the server may have it */
-    uint64_t        first_id, id; /* a range, less the ids that an earlier event settled */
+    mtws_state state;      /* in every event: the client's, as of this event */
+    mtws_state previous;   /* STATE: the one before */
+    mtws_result result;    /* of a failure: the same in each STATE event that it causes */
+    const char *reason;    /* for people; what the server said has its control characters replaced,
+                              and credentials masked */
+    uint16_t close_code;   /* RFC 6455 section 7.4; 1005 none given, 1006 no Close frame */
+    uint16_t http_status;  /* of a refused upgrade */
+    int32_t attempt;       /* attempts since the last stable connection */
+    int32_t retry_ms;      /* RECONNECTING: time to the next attempt */
+    mtws_kind kind;
+    const uint8_t *data;   /* of a whole message, data[size] is 0 */
+    size_t size;
+    bool first, last;      /* both true but for parts, when options.stream_messages; a STATE event
+                              after parts without last: that message was cut off */
+    bool written;          /* DROPPED: it had left whole, so the server may have it */
+    uint64_t first_id, id; /* a range, less the ids that an earlier event settled */
 } mtws_event;
 
 /* What settles a message: see A MESSAGE'S LIFE. */
@@ -330,19 +341,26 @@ typedef enum mtws_confirm_by {
 
 typedef struct mtws_pair { const char *name, *value; } mtws_pair; /* lists end with {NULL, NULL} */
 
-/* Hooks: all functions of one or none; ctx is the user's. They may not call back into the client that
- * calls them; this is asserted. */
-typedef enum mtws_level { MTWS_LOG_ERROR = 1, MTWS_LOG_WARN, MTWS_LOG_INFO, MTWS_LOG_DEBUG } mtws_level;
+/* Hooks: all functions of one or none; ctx is the user's. They may not call back into the client
+ * that calls them; this is asserted. */
+typedef enum mtws_level {
+    MTWS_LOG_ERROR = 1,
+    MTWS_LOG_WARN,
+    MTWS_LOG_INFO,
+    MTWS_LOG_DEBUG
+} mtws_level;
 
 /* Texts hold no credentials: the URL's userinfo, the values of its query and of headers such as
- * Authorization and Cookie are masked where they would appear. item is a constant word to search for. */
+ * Authorization and Cookie are masked where they would appear. item is a constant word to search
+ * for. */
 typedef struct mtws_logger {
     void (*log)(void *ctx, mtws_level level, const char *item, const char *text);
     void *ctx;
     mtws_level level; /* texts above it are not even formatted; 0: INFO */
 } mtws_logger;
 
-/* With a clock of the user's own, mtws_poll is to be called with timeout 0: waits are in real time. */
+/* With a clock of the user's own, mtws_poll is to be called with timeout 0: waits are in real
+ * time. */
 typedef struct mtws_clock {
     uint64_t (*now_us)(void *ctx);  /* monotonic, counts sleep where the system can tell */
     uint64_t (*unix_ms)(void *ctx); /* wall clock: for dates in Retry-After */
@@ -356,14 +374,14 @@ typedef struct mtws_random {
     void *ctx;
 } mtws_random;
 
-/* What an external event loop must wait for, level-triggered. To be asked again after every call that is
- * not const. A descriptor that has left the list stays open until the next mtws_poll, so unregister it
- * before. */
+/* What an external event loop must wait for, level-triggered. To be asked again after every call
+ * that is not const. A descriptor that has left the list stays open until the next mtws_poll, so
+ * unregister it before. */
 #define MTWS_WAIT_MAX 8
 typedef struct mtws_wait_fd {
-    int      fd;
-    uint32_t serial;    /* changes when a number is used again for another socket */
-    bool     want_read, want_write; /* both false: not to be waited on now (poll would report HUP) */
+    int fd;
+    uint32_t serial; /* changes when a number is used again for another socket */
+    bool want_read, want_write; /* both false: not to be waited on now (poll would report HUP) */
 } mtws_wait_fd;
 typedef struct mtws_wait {
     mtws_wait_fd fds[MTWS_WAIT_MAX];
@@ -372,8 +390,8 @@ typedef struct mtws_wait {
 } mtws_wait;
 
 /* A byte stream of the user's own in place of DNS, TCP and TLS: another TLS library, a pipe, a
- * simulator. No function blocks. read and write return bytes > 0, or one of MTWS_IO_*, or an mtws_result
- * below 0 that becomes the event's. */
+ * simulator. No function blocks. read and write return bytes > 0, or one of MTWS_IO_*, or an
+ * mtws_result below 0 that becomes the event's. */
 enum { MTWS_IO_AGAIN = -1001, MTWS_IO_EOF = -1002, MTWS_IO_ERROR = -1003 };
 typedef struct mtws_transport {
     /* 0: open. AGAIN: under way, called again with the same arguments. Else an error. */
@@ -381,7 +399,7 @@ typedef struct mtws_transport {
     ptrdiff_t (*read) (void *ctx, void *out, size_t capacity); /* only AGAIN means empty */
     /* After AGAIN the next call begins with the same bytes, and is no shorter. */
     ptrdiff_t (*write)(void *ctx, const void *data, size_t size);
-    /* *out comes empty with timeout_ms -1; timeout_ms 0 where bytes are held inside and want_read. */
+    /* *out comes empty, timeout_ms -1; set it to 0 where bytes are held inside and want_read. */
     void      (*wait) (void *ctx, bool want_read, bool want_write, mtws_wait *out);
     void      (*close)(void *ctx); /* once per opening, after a failed one too */
     void       *ctx;
@@ -390,70 +408,77 @@ typedef struct mtws_transport {
 /* Zeroed options are the defaults; mtws_get_options gives them resolved. */
 typedef struct mtws_options {
     /* staying connected */
-    int32_t     max_reconnect_attempts;     /* 10: reconnecting attempts in a row that did not open; */
-                                            /* MTWS_OFF: never reconnect; MTWS_UNLIMITED: what a program */
-                                            /* that runs for years wants */
-    int32_t     initial_reconnect_delay_ms; /* 1000 */
-    int32_t     max_reconnect_delay_ms;     /* 30000 */
-    double      reconnect_backoff_factor;   /* 1.5; from 1 to 1000 */
-    int32_t     stable_ms;                  /* 30000: connected this long, delays start small again */
-    bool        wakeable;                   /* make mtws_wake work; costs one descriptor */
+    int32_t max_reconnect_attempts;     /* 10 in a row that did not open; MTWS_OFF: never reconnect;
+                                           MTWS_UNLIMITED: for a program that runs for years */
+    int32_t initial_reconnect_delay_ms; /* 1000 */
+    int32_t max_reconnect_delay_ms;     /* 30000 */
+    double reconnect_backoff_factor;    /* 1.5; from 1 to 1000 */
+    int32_t stable_ms;                  /* 30000: connected this long, delays start small again */
+    bool wakeable;                      /* make mtws_wake work; costs one descriptor */
+
     /* noticing that it is not */
-    int32_t     heartbeat_interval_ms;      /* 30000: between Pings; MTWS_OFF */
-    int32_t     heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link */
-                                            /* is seen to move */
-    int32_t     connect_timeout_ms;         /* 20000: name, TCP and upgrade together */
-    int32_t     close_timeout_ms;           /* 5000: for all that mtws_disconnect does; for the server */
-                                            /* to end TCP after its Close */
+    int32_t heartbeat_interval_ms;      /* 30000: between Pings; MTWS_OFF */
+    int32_t heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link
+                                           is seen to move */
+    int32_t connect_timeout_ms;         /* 20000: name, TCP and upgrade together */
+    int32_t close_timeout_ms;           /* 5000: for all that mtws_disconnect does, and for the
+                                           server to end TCP after its Close */
+
     /* limits */
-    size_t      max_message_size;           /* 1 MiB: received in one piece */
-    size_t      max_queue_size;             /* 1 MiB: messages not yet delivered, as they lie on the */
-                                            /* wire, so throughput is at most this per round trip */
-    bool        stream_messages;            /* receive in parts as they come, of any size; a part may */
-                                            /* end within a character */
-    size_t      max_frame_size;             /* 64 KiB: longer messages leave in fragments, so that control */
-                                            /* frames never wait long; MTWS_WHOLE_MESSAGES: one frame */
+    size_t max_message_size;            /* 1 MiB: received in one piece */
+    size_t max_queue_size;              /* 1 MiB: messages not yet delivered, as they lie on the
+                                           wire; throughput is at most this per round trip */
+    bool stream_messages;               /* receive in parts as they come, of any size; a part may
+                                           end within a character */
+    size_t max_frame_size;              /* 64 KiB: longer messages leave in fragments, so that
+                                           control frames never wait long; MTWS_WHOLE_MESSAGES */
+
     /* delivery */
     mtws_confirm_by confirm;
-    int32_t     confirm_delay_ms;           /* 100: until a Ping asks about what was written; MTWS_OFF: */
-                                            /* only heartbeats ask (for servers that count frames) */
-    bool        drop_oldest;                /* a full queue drops its oldest unsent messages (DROPPED, */
-                                            /* MTWS_ERR_QUEUE_FULL) rather than refuse a new one */
-    bool        at_most_once;               /* MTWS_ONCE for every message */
-    int32_t     queue_ttl_ms;               /* MTWS_OFF: a message not on the wire this long after */
-                                            /* mtws_send is DROPPED, MTWS_ERR_EXPIRED */
-    bool        hold_queue;                 /* after each connect wait for mtws_release_queue */
+    int32_t confirm_delay_ms;           /* 100: until a Ping asks about what was written; MTWS_OFF:
+                                           only heartbeats ask (for servers that count frames) */
+    bool drop_oldest;                   /* a full queue drops its oldest unsent messages (DROPPED,
+                                           MTWS_ERR_QUEUE_FULL) rather than refuse a new one */
+    bool at_most_once;                  /* MTWS_ONCE for every message */
+    int32_t queue_ttl_ms;               /* MTWS_OFF: a message not on the wire this long after
+                                           mtws_send is DROPPED, MTWS_ERR_EXPIRED */
+    bool hold_queue;                    /* after each connect wait for mtws_release_queue */
+
     /* the upgrade request; copied by mtws_create */
-    const char      *subprotocols;          /* "chat, superchat"; NULL: none */
-    const mtws_pair *headers;               /* Authorization, Cookie, Origin, User-Agent, Host, ...; NULL. */
-                                            /* mtws_get_options gives NULL */
+    const char *subprotocols;           /* "chat, superchat"; NULL: none */
+    const mtws_pair *headers;           /* Authorization, Cookie, Origin, User-Agent, Host, ...;
+                                           NULL, as mtws_get_options gives it: none */
+
     /* hooks; a zeroed one is the system's own */
-    bool            debug;                  /* where logger is not set: log to stderr at DEBUG */
-    mtws_logger     logger;
-    mtws_clock      clock;
-    mtws_random     random;
-    mtws_transport  transport;
-    void           *user_data;              /* for mtws_get_user_data */
+    bool debug;                         /* where logger is not set: log to stderr at DEBUG */
+    mtws_logger logger;
+    mtws_clock clock;
+    mtws_random random;
+    mtws_transport transport;
+    void *user_data;                    /* for mtws_get_user_data */
 } mtws_options;
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life
+ * --------------------------------------------------------------------------------------- */
 
 /* Bytes of the one block that these options need, any alignment of it included. NULL: the defaults.
  * 0: an option is bad. */
 MTWS_API size_t       mtws_memory_required(const mtws_options *options_or_null);
 
 /* Makes a client in a block from MTWS_MALLOC. *out is NULL on failure:
- * MTWS_ERR_ARGUMENT an option, header or subprotocol is bad; MTWS_ERR_MEMORY; MTWS_ERR_TOO_BIG headers
- * and subprotocols exceed MTWS_REQUEST_MAX; MTWS_ERR_CONNECT no descriptor for options.wakeable. */
+ * MTWS_ERR_ARGUMENT an option, header or subprotocol is bad; MTWS_ERR_MEMORY; MTWS_ERR_TOO_BIG
+ * headers and subprotocols exceed MTWS_REQUEST_MAX; MTWS_ERR_CONNECT no descriptor for
+ * options.wakeable. */
 MTWS_API mtws_result  mtws_create    (mtws_client **out, const mtws_options *options_or_null);
 
 /* The same in the caller's memory, of any alignment, which must stay until mtws_destroy.
  * MTWS_ERR_MEMORY: size is below mtws_memory_required. */
-MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *options_or_null, void *memory, size_t size);
+MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *options_or_null,
+                                      void *memory, size_t size);
 
 /* An integer constant, at least mtws_memory_required for these two limits (both above 0). */
-#define MTWS_MEMORY_SIZE(max_message_size, max_queue_size)                                           \
-    (MTWS__FIXED_SIZE + (max_message_size) + MTWS__QUEUE_SIZE(max_queue_size) +                      \
+#define MTWS_MEMORY_SIZE(max_message_size, max_queue_size) \
+    (MTWS__FIXED_SIZE + (max_message_size) + MTWS__QUEUE_SIZE(max_queue_size) + \
      MTWS__QUEUE_SIZE(MTWS_FIRST_MAX) + MTWS__QUEUE_SIZE(MTWS_PART_MAX))
 
 /* What MTWS_MEMORY_SIZE is made of; the implementation checks that it is enough. */
@@ -468,32 +493,37 @@ MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *opt
  * queued is gone. NULL is fine. For a graceful end see mtws_disconnect. */
 MTWS_API void         mtws_destroy   (mtws_client *ws);
 
-/* Asks for a connection; the next mtws_poll begins. url is ws://[user:password@]host[:port][/path][?query]
- * (RFC 6455 section 3; userinfo becomes Basic authorization); params join its query percent-encoded:
+/* Asks for a connection; the next mtws_poll begins. url is
+ * ws://[user:password@]host[:port][/path][?query] (RFC 6455 section 3; userinfo becomes Basic
+ * authorization); params join its query percent-encoded:
  *     mtws_pair params[] = {{"sessionId", id}, {"token", token}, {NULL, NULL}};
- * Both are copied. From DISCONNECTED or FAILED, else MTWS_ERR_STATE; before the next mtws_poll a second
- * call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// without options.transport; MTWS_ERR_ARGUMENT
- * a param without name or value; MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. What is still queued goes to this
- * server: call mtws_clear_queue first where that is not meant. */
-MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url, const mtws_pair *params_or_null);
+ * Both are copied. From DISCONNECTED or FAILED, else MTWS_ERR_STATE; before the next mtws_poll a
+ * second call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// without options.transport;
+ * MTWS_ERR_ARGUMENT a param without name or value; MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. What is
+ * still queued goes to this server: call mtws_clear_queue first where that is not meant. */
+MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
+                                      const mtws_pair *params_or_null);
 
 /* Graceful, and final until mtws_connect. Where connected and the queue is not held, what is queued
- * leaves and is confirmed first; then a Close frame with code (0: 1000) and reason (at most 123 bytes)
- * goes out, and the server's is awaited; all within close_timeout_ms. Meanwhile the state stays
- * CONNECTED, messages are still handed over, and mtws_send is MTWS_ERR_STATE. Then STATE tells
- * DISCONNECTED: result MTWS_OK and the server's close_code, or MTWS_ERR_TIMEOUT and the like. What was
- * not confirmed stays queued. A second call, or one while no connection is open, ends it at once.
+ * leaves and is confirmed first; then a Close frame with code (0: 1000) and reason (at most 123
+ * bytes) goes out, and the server's is awaited; all within close_timeout_ms. Meanwhile the state
+ * stays CONNECTED, messages are still handed over, and mtws_send is MTWS_ERR_STATE. Then STATE
+ * tells DISCONNECTED: result MTWS_OK and the server's close_code, or MTWS_ERR_TIMEOUT and the
+ * like. What was not confirmed stays queued. A second call, or one while no connection is open,
+ * ends it at once.
  * MTWS_ERR_ARGUMENT: a code that may not be sent (RFC 6455 section 7.4), or too long a reason;
  * MTWS_ERR_UTF8: the reason is not UTF-8. */
-MTWS_API mtws_result  mtws_disconnect(mtws_client *ws, uint16_t close_code, const char *reason_or_null);
+MTWS_API mtws_result  mtws_disconnect(mtws_client *ws, uint16_t close_code,
+                                      const char *reason_or_null);
 
-/* Ends the wait of RECONNECTING, or FAILED, where the count of attempts begins anew. MTWS_ERR_STATE in
- * other states. */
+/* Ends the wait of RECONNECTING, or FAILED, where the count of attempts begins anew.
+ * MTWS_ERR_STATE in other states. */
 MTWS_API mtws_result  mtws_retry_now (mtws_client *ws);
 
-/* From the next attempt on: another URL, or a fresh token in its params; best when RECONNECTING or FAILED
- * is heard. Errors as mtws_connect's. */
-MTWS_API mtws_result  mtws_set_url   (mtws_client *ws, const char *url, const mtws_pair *params_or_null);
+/* From the next attempt on: another URL, or a fresh token in its params; best when RECONNECTING or
+ * FAILED is heard. Errors as mtws_connect's. */
+MTWS_API mtws_result  mtws_set_url   (mtws_client *ws, const char *url,
+                                      const mtws_pair *params_or_null);
 
 /* From the next attempt on: sets the header, in place of all of that name; value NULL removes it.
  * MTWS_ERR_ARGUMENT: name is no token (RFC 9110), belongs to the handshake (Upgrade, Connection,
@@ -501,14 +531,15 @@ MTWS_API mtws_result  mtws_set_url   (mtws_client *ws, const char *url, const mt
  * MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. */
 MTWS_API mtws_result  mtws_set_header(mtws_client *ws, const char *name, const char *value_or_null);
 
-/* ---- the pump ----------------------------------------------------------------------------------- */
+/* ---- the pump
+ * ----------------------------------------------------------------------------------- */
 
 /* Does the work that is due and hands over the next event.
  * 1: *event is it. 0: timeout_ms passed, or mtws_wake was called, or a signal handler ran.
  * MTWS_ERR_IDLE, at once: disconnected or failed, and every event was handed over.
- * *event is always set, MTWS_EVENT_NONE unless 1. timeout_ms -1: as long as it takes; 0: never wait.
- * Not calling it is back-pressure: nothing is read meanwhile, and nothing is answered, so call it more
- * often than the server's patience, and heartbeat_timeout_ms, ask for. */
+ * *event is always set, MTWS_EVENT_NONE unless 1. timeout_ms -1: as long as it takes; 0: never
+ * wait. Not calling it is back-pressure: nothing is read meanwhile, and nothing is answered, so
+ * call it more often than the server's patience, and heartbeat_timeout_ms, ask for. */
 MTWS_API int          mtws_poll      (mtws_client *ws, mtws_event *event, int32_t timeout_ms);
 
 /* For an event loop of the program's: wait for out->fds, at most out->timeout_ms, then call
@@ -519,51 +550,61 @@ MTWS_API void         mtws_get_wait  (const mtws_client *ws, mtws_wait *out);
  * errno. Wake-ups may merge, none is lost. MTWS_ERR_STATE unless options.wakeable. */
 MTWS_API mtws_result  mtws_wake      (mtws_client *ws);
 
-/* Hand over no messages. Reading goes on until the receive buffer is full. What the server sent behind
- * a message that waits, Pongs too, is not seen before it is handed over: meanwhile heartbeats are not
- * judged, and nothing more is confirmed. */
+/* Hand over no messages. Reading goes on until the receive buffer is full. What the server sent
+ * behind a message that waits, Pongs too, is not seen before it is handed over: meanwhile
+ * heartbeats are not judged, and nothing more is confirmed. */
 MTWS_API mtws_result  mtws_set_paused(mtws_client *ws, bool paused);
 
-/* ---- sending ------------------------------------------------------------------------------------ */
+/* ---- sending
+ * ------------------------------------------------------------------------------------ */
 enum {
-    MTWS_ONCE     = 1, /* never sent twice: where it had left whole and was not confirmed, it is DROPPED */
-    MTWS_NO_QUEUE = 2, /* on the present connection, in its place in the queue, or DROPPED; MTWS_ERR_STATE */
-                       /* unless CONNECTED */
-    MTWS_FIRST    = 4  /* as MTWS_NO_QUEUE, but ahead of all that is queued, and let through while the */
-                       /* queue is held; in order among themselves: a login, sent on every CONNECTED. Has */
-                       /* room of its own, MTWS_FIRST_MAX */
+    /* Never sent twice: where it had left whole and was not confirmed, it is DROPPED. */
+    MTWS_ONCE = 1,
+    /* On the present connection, in its place in the queue, or DROPPED; MTWS_ERR_STATE unless
+     * CONNECTED. */
+    MTWS_NO_QUEUE = 2,
+    /* As MTWS_NO_QUEUE, but ahead of all that is queued, and let through while the queue is held;
+     * in order among themselves: a login, sent on every CONNECTED. Has room of its own,
+     * MTWS_FIRST_MAX. */
+    MTWS_FIRST = 4
 };
 
-/* Takes a copy, in any state but while disconnecting; no I/O: bytes leave in the next mtws_poll. All or
- * nothing. *id: ids follow the calls from 1 and never restart; each ends in one DELIVERED or DROPPED.
- * MTWS_ERR_QUEUE_FULL: wait for WRITABLE. MTWS_ERR_TOO_BIG: would never fit (max_queue_size). MTWS_ERR_UTF8:
- * text that is none. MTWS_ERR_ARGUMENT: an unknown kind or flag. MTWS_ERR_STATE: disconnecting, or the
- * flags ask for a connection that is not there. */
-MTWS_API mtws_result  mtws_send      (mtws_client *ws, mtws_kind kind, const void *data, size_t size, unsigned flags, uint64_t *id_or_null);
+/* Takes a copy, in any state but while disconnecting; no I/O: bytes leave in the next mtws_poll.
+ * All or nothing. *id: ids follow the calls from 1 and never restart; each ends in one DELIVERED
+ * or DROPPED.
+ * MTWS_ERR_QUEUE_FULL: wait for WRITABLE. MTWS_ERR_TOO_BIG: would never fit (max_queue_size).
+ * MTWS_ERR_UTF8: text that is none. MTWS_ERR_ARGUMENT: an unknown kind or flag. MTWS_ERR_STATE:
+ * disconnecting, or the flags ask for a connection that is not there. */
+MTWS_API mtws_result  mtws_send      (mtws_client *ws, mtws_kind kind, const void *data,
+                                      size_t size, unsigned flags, uint64_t *id_or_null);
 
 /* mtws_send of a text with the defaults. */
 MTWS_API mtws_result  mtws_send_text (mtws_client *ws, const char *text);
 
-/* A message of any size, part by part, on the present connection only. The message begins with first
- * (which sets its kind) and ends with last; until then messages sent later wait. One id for the whole,
- * given with every part. A part is at most MTWS_PART_MAX less 14 bytes (MTWS_ERR_TOO_BIG); parts have room
- * of their own, so a full queue can't stop the last; MTWS_ERR_QUEUE_FULL: wait for WRITABLE.
- * MTWS_ERR_RESET: the connection that it began on is gone, and the message is DROPPED. MTWS_ERR_ARGUMENT:
- * first while another message is not ended. MTWS_ERR_STATE: first while not CONNECTED. */
-MTWS_API mtws_result  mtws_send_part (mtws_client *ws, mtws_kind kind, const void *data, size_t size, bool first, bool last, uint64_t *id_or_null);
+/* A message of any size, part by part, on the present connection only. The message begins with
+ * first (which sets its kind) and ends with last; until then messages sent later wait. One id for
+ * the whole, given with every part. A part is at most MTWS_PART_MAX less 14 bytes
+ * (MTWS_ERR_TOO_BIG); parts have room of their own, so a full queue can't stop the last;
+ * MTWS_ERR_QUEUE_FULL: wait for WRITABLE.
+ * MTWS_ERR_RESET: the connection that it began on is gone, and the message is DROPPED.
+ * MTWS_ERR_ARGUMENT: first while another message is not ended. MTWS_ERR_STATE: first while not
+ * CONNECTED. */
+MTWS_API mtws_result  mtws_send_part (mtws_client *ws, mtws_kind kind, const void *data,
+                                      size_t size, bool first, bool last, uint64_t *id_or_null);
 
 /* options.hold_queue: lets the queue flow, on this connection. MTWS_ERR_STATE unless CONNECTED. */
 MTWS_API mtws_result  mtws_release_queue(mtws_client *ws);
 
-/* Drops (MTWS_ERR_CLEARED) what has not begun to leave; while no connection is open, everything that is
- * not settled. A message sent in parts is left alone. */
+/* Drops (MTWS_ERR_CLEARED) what has not begun to leave; while no connection is open, everything
+ * that is not settled. A message sent in parts is left alone. */
 MTWS_API mtws_result  mtws_clear_queue  (mtws_client *ws);
 
-/* options.confirm PROGRAM (else MTWS_ERR_STATE): the server's program has every message up to id that has
- * left. MTWS_ERR_ARGUMENT: an id that was never given. */
+/* options.confirm PROGRAM (else MTWS_ERR_STATE): the server's program has every message up to id
+ * that has left. MTWS_ERR_ARGUMENT: an id that was never given. */
 MTWS_API mtws_result  mtws_confirm      (mtws_client *ws, uint64_t id);
 
-/* ---- looking: strings are valid until the next mtws_poll or mtws_destroy ------------------------- */
+/* ---- looking: strings are valid until the next mtws_poll or mtws_destroy
+ * ------------------------- */
 typedef struct mtws_stats { /* since mtws_create */
     uint64_t messages_sent, messages_received; /* whole ones; one that is sent again counts again */
     uint64_t bytes_sent, bytes_received;       /* on the wire, requests and answers included */
@@ -574,12 +615,12 @@ typedef struct mtws_stats { /* since mtws_create */
     uint32_t rtt_us, rtt_min_us;               /* of Pings, the latest and the least; 0: none yet */
 } mtws_stats;
 MTWS_API mtws_state   mtws_get_state   (const mtws_client *ws);
-MTWS_API void         mtws_get_options (const mtws_client *ws, mtws_options *out); /* defaults resolved */
+MTWS_API void         mtws_get_options (const mtws_client *ws, mtws_options *out); /* resolved */
 MTWS_API void         mtws_get_stats   (const mtws_client *ws, mtws_stats *out);
 /* Of the last answer to an upgrade, a refusal too; the first of that name, in any case of letters.
  * NULL: absent. */
 MTWS_API const char  *mtws_get_header  (const mtws_client *ws, const char *name);
-MTWS_API const char  *mtws_get_subprotocol(const mtws_client *ws); /* the server's choice; "" for none */
+MTWS_API const char  *mtws_get_subprotocol(const mtws_client *ws); /* the server's choice or "" */
 MTWS_API void        *mtws_get_user_data(const mtws_client *ws);
 MTWS_API const char  *mtws_result_text (int result); /* "the queue is full" */
 MTWS_API const char  *mtws_state_name  (mtws_state state); /* "waiting_for_network" */
@@ -614,7 +655,7 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #  include <sys/random.h>
 #endif
 #ifndef AI_PASSIVE
-#  error "mtws.h: include it before other headers in the file that defines MTWS_IMPLEMENTATION, or compile with -D_DEFAULT_SOURCE"
+#  error "mtws.h: with MTWS_IMPLEMENTATION it goes before other headers, or use -D_DEFAULT_SOURCE"
 #endif
 
 #ifndef MTWS_ASSERT
@@ -653,7 +694,7 @@ extern "C" {
 
 enum {
     MTWS__ADDRESSES_MAX = 8,
-    MTWS__NOTSENT_SIZE = 131072, /* unsent bytes that the kernel may hold: a Ping waits behind them */
+    MTWS__NOTSENT_SIZE = 131072, /* unsent bytes the kernel may hold: a Ping waits behind them */
     MTWS__RETRIES = 16           /* of a call that a signal interrupts, so that no storm holds us */
 };
 
@@ -1473,7 +1514,8 @@ MTWS_PRIVATE bool mtws__url_decode(mtws__writer *w, mtws__span span) {
             uint32_t value = 0;
             for (int k = 1; k <= 2; k++) {
                 char digit = mtws__lower((char)span.data[i + (size_t)k]);
-                value = value * 16 + (uint32_t)(mtws__is_digit(digit) ? digit - '0' : digit - 'a' + 10);
+                int ten = mtws__is_digit(digit) ? '0' : 'a' - 10;
+                value = value * 16 + (uint32_t)(digit - ten);
             }
             c = (char)value;
             i += 2;
@@ -2966,7 +3008,7 @@ typedef enum mtws__phase { /* of the connection; the state is what the program s
     MTWS__PHASE_OPENING,   /* name, TCP, TLS */
     MTWS__PHASE_UPGRADING, /* request and answer */
     MTWS__PHASE_OPEN,
-    MTWS__PHASE_CLOSING,   /* a Close frame of ours is made; the server's, or TCP's end, is awaited */
+    MTWS__PHASE_CLOSING,   /* our Close frame is made; the server's, or TCP's end, is awaited */
     MTWS__PHASE_LINGERING  /* after a violation: what comes is thrown away, so that no reset */
                            /* destroys what is still on its way to the server */
 } mtws__phase;
@@ -3046,7 +3088,7 @@ typedef struct mtws__connection {
     mtws__http http;
     int informational;     /* 1xx answers so far */
     mtws__heartbeat heartbeat;
-    uint64_t unasked_us;   /* when the first message left that no Ping asks about; UINT64_MAX: none */
+    uint64_t unasked_us;   /* since when messages are out that no Ping asks about; UINT64_MAX */
     uint64_t asked_cursor; /* of the main queue, when the last Ping was made */
     uint8_t control[MTWS__CONTROL_ROOM];
     size_t control_size;
@@ -3103,6 +3145,7 @@ struct mtws_client {
     mtws__utf8 part_utf8;
     size_t refused_size;    /* wire bytes that were refused; 0: none */
     int refused_queue;
+    bool refused_begin;     /* a message in parts, until the one before has left */
     mtws_stats stats;
 
     /* Texts: subprotocols, then the user's headers, then what the URL says. */
@@ -3113,7 +3156,7 @@ struct mtws_client {
     uint16_t attempt_port;
     bool attempt_tls;
     size_t headers_at, headers_size, host_field_at, target_at, userinfo_at, texts_size;
-    bool has_userinfo;
+    bool has_url, has_userinfo;
     char texts[MTWS_REQUEST_MAX];
     char request[MTWS_REQUEST_MAX + MTWS__REQUEST_EXTRA];
     char answer[MTWS_ANSWER_MAX];
@@ -3166,6 +3209,11 @@ MTWS_PRIVATE uint64_t mtws__client_unix_ms(mtws_client *ws) {
     uint64_t now = ws->options.clock.unix_ms(ws->options.clock.ctx);
     ws->in_hook = false;
     return now;
+}
+
+/* The time of this moment, where that of the last tick is not exact enough. */
+MTWS_PRIVATE uint64_t mtws__client_fresh_us(mtws_client *ws) {
+    return mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
 }
 
 /* Seeds the generator: at each attempt, so that no two processes or connections share its keys. */
@@ -3241,7 +3289,7 @@ MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
         }
         at = (const char *)value.data + value.size + 2;
     }
-    if (ws->host_field_at == 0) return;
+    if (!ws->has_url) return;
     mtws__client_redact_words(text, mtws__span_of(ws->texts + ws->userinfo_at), ":");
     const char *query = strchr(ws->texts + ws->target_at, '?');
     while (query != NULL) {
@@ -3454,7 +3502,12 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
     span.size = 0;
     if (*source == MTWS__NOWHERE) return span;
     bool one_frame = mid_frame && (c->control_size > 0 || c->close_made);
-    uint64_t limit = *source == MTWS__MAIN ? mtws__client_limit(ws) : UINT64_MAX;
+    uint64_t limit = UINT64_MAX;
+    if (*source == MTWS__MAIN) {
+        /* What goes first waits for the end of the present message, not for all of them. */
+        bool yields = mtws__queue_has_output(&ws->queues[MTWS__FIRST_QUEUE], UINT64_MAX);
+        limit = yields ? 0 : mtws__client_limit(ws);
+    }
     return mtws__queue_peek(&ws->queues[*source], limit, one_frame, &ws->random);
 }
 
@@ -3464,12 +3517,13 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
     c->locked = MTWS__NOWHERE;
     if (c->heartbeat.unwritten > 0) c->heartbeat.alive_us = ws->now_us;
     if (source == MTWS__CONTROL) {
+        MTWS_ASSERT(size <= c->control_size);
         c->control_size -= size;
         memmove(c->control, c->control + size, c->control_size);
         if (c->control_size > 0) return;
         if (c->heartbeat.unwritten > 0) {
             size_t unsent = ws->own_net ? mtws__os_unsent(ws->net.fd) : 0;
-            mtws__heartbeat_written(&c->heartbeat, ws->now_us, unsent);
+            mtws__heartbeat_written(&c->heartbeat, mtws__client_fresh_us(ws), unsent);
         }
         c->close_written = c->close_made;
         mtws__client_late_pong(ws);
@@ -3541,6 +3595,7 @@ MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
             c->drained = ws->own_net && (size_t)got < room;
             c->readable = !c->drained;
             if (ws->own_net) return;
+            c->readable = true;
         } else if (got == MTWS_IO_AGAIN || got == 0) {
             c->drained = true;
             c->readable = false;
@@ -3643,8 +3698,9 @@ MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
         mtws__client_fail_attempt(ws, failed);
         return;
     }
-    mtws__log(ws, MTWS_LOG_DEBUG, "transport_open", "connected to %s, port %u: asking for the upgrade",
-              ws->attempt_host, (unsigned)ws->attempt_port);
+    mtws__log(ws, MTWS_LOG_DEBUG, "transport_open",
+              "connected to %s, port %u: asking for the upgrade", ws->attempt_host,
+              (unsigned)ws->attempt_port);
     c->phase = MTWS__PHASE_UPGRADING;
     c->readable = true;
     ws->answer_size = 0;
@@ -3746,7 +3802,8 @@ MTWS_PRIVATE void mtws__client_parse_answer(mtws_client *ws) {
             return;
         }
         if (result == MTWS__HTTP_BAD || mtws__http_length_conflict(&c->http)) {
-            mtws__client_bad_answer(ws, MTWS_ERR_HANDSHAKE, "the answer to the upgrade is not HTTP/1.1");
+            mtws__client_bad_answer(ws, MTWS_ERR_HANDSHAKE,
+                                    "the answer to the upgrade is not HTTP/1.1");
             return;
         }
         ws->answer_size = c->http.fields_size;
@@ -3761,7 +3818,8 @@ MTWS_PRIVATE void mtws__client_parse_answer(mtws_client *ws) {
             return;
         }
         if (++c->informational > MTWS__INFORMATIONAL_MAX) {
-            mtws__client_bad_answer(ws, MTWS_ERR_HANDSHAKE, "the server sent 1xx answers without end");
+            mtws__client_bad_answer(ws, MTWS_ERR_HANDSHAKE,
+                                    "the server sent 1xx answers without end");
             return;
         }
         ws->answer_size = 0;
@@ -3825,10 +3883,9 @@ MTWS_PRIVATE void mtws__client_on_close(mtws_client *ws) {
     uint16_t code;
     mtws_result result = mtws__message_close(ws->message.payload, &code, &reason);
     if (result != MTWS_OK) {
-        mtws__client_violation(ws, result, result == MTWS_ERR_UTF8
-                                               ? "the server closed with a reason that is not UTF-8"
-                                               : "the server's Close frame has a body that RFC 6455 "
-                                                 "section 5.5.1 forbids");
+        const char *wrong = "the server's Close frame breaks RFC 6455 section 5.5.1";
+        if (result == MTWS_ERR_UTF8) wrong = "the server closed with a reason that is not UTF-8";
+        mtws__client_violation(ws, result, wrong);
         return;
     }
     c->close_heard = true;
@@ -3875,7 +3932,8 @@ MTWS_PRIVATE void mtws__client_on_ping(mtws_client *ws) {
 MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
     mtws__ping ping;
     if (!mtws__heartbeat_pong(&ws->connection.heartbeat, ws->message.payload, &ping)) return;
-    uint64_t rtt = mtws__min_u64(ws->now_us - mtws__min_u64(ping.sent_us, ws->now_us), UINT32_MAX);
+    uint64_t now_us = mtws__client_fresh_us(ws);
+    uint64_t rtt = mtws__min_u64(now_us - mtws__min_u64(ping.sent_us, now_us), UINT32_MAX);
     ws->stats.rtt_us = rtt == 0 ? 1 : (uint32_t)rtt;
     if (ws->stats.rtt_min_us == 0 || ws->stats.rtt_us < ws->stats.rtt_min_us) {
         ws->stats.rtt_min_us = ws->stats.rtt_us;
@@ -3972,7 +4030,7 @@ MTWS_PRIVATE bool mtws__client_is_drained(const mtws_client *ws) {
 /* Ends the connection as what is known says. */
 MTWS_PRIVATE void mtws__client_finish(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
-    bool clean = c->close_heard && c->close_made && !(c->doomed && c->phase == MTWS__PHASE_LINGERING);
+    bool clean = c->close_heard && c->close_made && c->phase != MTWS__PHASE_LINGERING;
     if (ws->stopping) {
         if (clean) {
             mtws__client_set_failure(ws, MTWS_OK, "%s", "");
@@ -3992,8 +4050,8 @@ MTWS_PRIVATE void mtws__client_on_end(mtws_client *ws) {
                                                             : "end of stream";
         mtws__client_set_failure(ws, MTWS_ERR_RESET,
                                  "the connection broke without a Close frame: %s", why);
-        ws->failure.close_code = 1006;
     }
+    if (ws->failure.close_code == 0) ws->failure.close_code = 1006;
     mtws__client_finish(ws);
 }
 
@@ -4066,8 +4124,8 @@ MTWS_PRIVATE void mtws__client_gap(mtws_client *ws) {
         ws->stop_deadline_us =
             mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
     }
-    mtws__log(ws, MTWS_LOG_DEBUG, "gap", "mtws_poll was not called, or the machine slept: deadlines "
-                                         "begin anew");
+    mtws__log(ws, MTWS_LOG_DEBUG, "gap",
+              "mtws_poll was not called, or the machine slept: deadlines begin anew");
 }
 
 /* One round of an open connection's work. True: *event was filled. */
@@ -4189,6 +4247,13 @@ MTWS_PRIVATE void mtws__client_begin(mtws_client *ws, mtws_event *event) {
     mtws__client_move(ws, cause, event);
 }
 
+/* Whether what was refused would be taken now. */
+MTWS_PRIVATE bool mtws__client_is_writable(const mtws_client *ws) {
+    const mtws__queue *q = &ws->queues[ws->refused_queue];
+    return ws->refused_size > 0 && mtws__queue_fits(q, ws->refused_size) &&
+           !(ws->refused_begin && q->next < q->end);
+}
+
 MTWS_PRIVATE bool mtws__client_report(mtws_client *ws, mtws_event *event) {
     for (int i = 0; i < MTWS__SOURCES; i++) {
         mtws__range range;
@@ -4207,8 +4272,7 @@ MTWS_PRIVATE bool mtws__client_report(mtws_client *ws, mtws_event *event) {
         }
         return true;
     }
-    if (ws->refused_size > 0 &&
-        mtws__queue_fits(&ws->queues[ws->refused_queue], ws->refused_size)) {
+    if (mtws__client_is_writable(ws)) {
         ws->refused_size = 0;
         event->type = MTWS_EVENT_WRITABLE;
         return true;
@@ -4223,8 +4287,7 @@ MTWS_PRIVATE bool mtws__client_has_event(const mtws_client *ws) {
     for (int i = 0; i < MTWS__SOURCES; i++) {
         if (ws->queues[i].unreported > 0 || ws->queues[i].carry.id != 0) return true;
     }
-    return ws->refused_size > 0 &&
-           mtws__queue_fits(&ws->queues[ws->refused_queue], ws->refused_size);
+    return mtws__client_is_writable(ws);
 }
 
 /* mtws_disconnect was called, and there is nothing to close gracefully any more. */
@@ -4357,7 +4420,7 @@ MTWS_PRIVATE void mtws__client_wait(mtws_client *ws, uint64_t now_us, mtws_wait 
 
 /* Brings the client's time up to date. `waited_us` of what has passed were meant to. */
 MTWS_PRIVATE void mtws__client_tick(mtws_client *ws, uint64_t waited_us) {
-    uint64_t now_us = mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
+    uint64_t now_us = mtws__client_fresh_us(ws);
     bool gap = now_us - ws->now_us > mtws__add_u64(waited_us, MTWS__GAP_US);
     ws->now_us = now_us;
     if (gap) mtws__client_gap(ws);
@@ -4437,7 +4500,8 @@ MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options 
     memset(o, 0, sizeof *o);
     if (given != NULL) *o = *given;
     if (o->reconnect_backoff_factor == 0.0) o->reconnect_backoff_factor = 1.5;
-    if (!(o->reconnect_backoff_factor >= 1.0 && o->reconnect_backoff_factor <= 1000.0)) return false;
+    double factor = o->reconnect_backoff_factor;
+    if (!(factor >= 1.0 && factor <= 1000.0)) return false; /* NaN too */
     bool ok = mtws__options_number(&o->max_reconnect_attempts, 10, MTWS_UNLIMITED) &&
               mtws__options_number(&o->initial_reconnect_delay_ms, 1000, 1) &&
               mtws__options_number(&o->max_reconnect_delay_ms, 30000, 1) &&
@@ -4494,7 +4558,18 @@ MTWS_PRIVATE bool mtws__layout_make(const mtws_options *o, mtws__layout *l) {
 
 /* ---- texts of the request ------------------------------------------------------------------- */
 
-MTWS_PRIVATE bool mtws__pairs_end(const mtws_pair *pair) { return pair == NULL || pair->name == NULL; }
+MTWS_PRIVATE bool mtws__pairs_end(const mtws_pair *pair) {
+    return pair == NULL || pair->name == NULL;
+}
+
+/* What the URL says lies behind the headers and moves with their size; by is modulo SIZE_MAX + 1.
+ * */
+MTWS_PRIVATE void mtws__texts_shift(mtws_client *ws, size_t by) {
+    ws->texts_size += by;
+    ws->host_field_at += by;
+    ws->target_at += by;
+    ws->userinfo_at += by;
+}
 
 /* Takes all headers called name out of the texts. */
 MTWS_PRIVATE void mtws__texts_remove(mtws_client *ws, mtws__span name) {
@@ -4514,10 +4589,7 @@ MTWS_PRIVATE void mtws__texts_remove(mtws_client *ws, mtws__span name) {
         }
         memmove(ws->texts + at, ws->texts + at + size, ws->texts_size - at - size);
         ws->headers_size -= size;
-        ws->texts_size -= size;
-        ws->host_field_at -= size;
-        ws->target_at -= size;
-        ws->userinfo_at -= size;
+        mtws__texts_shift(ws, 0 - size);
     }
 }
 
@@ -4532,10 +4604,7 @@ MTWS_PRIVATE mtws_result mtws__texts_add(mtws_client *ws, const char *name, cons
     if (value_span.size > 0) memcpy(at + name_span.size + 2, value, value_span.size);
     memcpy(at + size - 2, "\r\n", 2);
     ws->headers_size += size;
-    ws->texts_size += size;
-    ws->host_field_at += size;
-    ws->target_at += size;
-    ws->userinfo_at += size;
+    mtws__texts_shift(ws, size);
     return MTWS_OK;
 }
 
@@ -4602,6 +4671,7 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
     ws->userinfo_at = at + userinfo_at;
     ws->texts_size = at + w.size;
     ws->has_userinfo = url.userinfo.size > 0;
+    ws->has_url = true;
     for (size_t i = 0; i < url.host.size; i++) ws->host[i] = mtws__lower((char)url.host.data[i]);
     ws->host[url.host.size] = 0;
     ws->port = url.port;
@@ -4620,7 +4690,6 @@ MTWS_PRIVATE mtws_result mtws__texts_start(mtws_client *ws) {
         mtws_result result = mtws__texts_add(ws, h->name, h->value);
         if (result != MTWS_OK) return result;
     }
-    ws->host_field_at = ws->target_at = ws->userinfo_at = 0;
     ws->options.subprotocols = ws->texts;
     ws->options.headers = NULL;
     return MTWS_OK;
@@ -4695,7 +4764,8 @@ MTWS_API void mtws_destroy(mtws_client *ws) {
 MTWS_API mtws_result mtws_connect(mtws_client *ws, const char *url, const mtws_pair *params) {
     MTWS_ASSERT(!ws->in_hook);
     if (url == NULL) return MTWS_ERR_ARGUMENT;
-    if (ws->state != MTWS_STATE_DISCONNECTED && ws->state != MTWS_STATE_FAILED) return MTWS_ERR_STATE;
+    bool resting = ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
+    if (!resting) return MTWS_ERR_STATE;
     mtws_result result = mtws__texts_set_url(ws, url, params);
     if (result == MTWS_OK) ws->connect_asked = true;
     return result;
@@ -4718,14 +4788,15 @@ MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char 
     ws->stop_code = code;
     memcpy(ws->stop_reason, text.data, text.size);
     ws->stop_reason[text.size] = 0;
-    uint64_t now_us = mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
+    uint64_t now_us = mtws__client_fresh_us(ws);
     ws->stop_deadline_us = mtws__add_u64(now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
     return MTWS_OK;
 }
 
 MTWS_API mtws_result mtws_retry_now(mtws_client *ws) {
     MTWS_ASSERT(!ws->in_hook);
-    if (ws->state != MTWS_STATE_RECONNECTING && ws->state != MTWS_STATE_FAILED) return MTWS_ERR_STATE;
+    bool waits = ws->state == MTWS_STATE_RECONNECTING || ws->state == MTWS_STATE_FAILED;
+    if (!waits) return MTWS_ERR_STATE;
     ws->retry_asked = ws->connection.phase == MTWS__PHASE_NONE;
     return MTWS_OK;
 }
@@ -4789,7 +4860,7 @@ MTWS_API void mtws_get_wait(const mtws_client *ws, mtws_wait *out) {
     /* The clock and the transport's wait are hooks, and that one is running is noted meanwhile. */
     mtws_client *self = (mtws_client *)(uintptr_t)ws;
     MTWS_ASSERT(!ws->in_hook);
-    mtws__client_wait(self, mtws__max_u64(mtws__client_clock_us(self), ws->now_us), out);
+    mtws__client_wait(self, mtws__client_fresh_us(self), out);
 }
 
 MTWS_API mtws_result mtws_wake(mtws_client *ws) {
@@ -4851,11 +4922,12 @@ MTWS_API mtws_result mtws_send(mtws_client *ws, mtws_kind kind, const void *data
     if (!mtws__queue_fits(q, wire_size) &&
         (!ws->options.drop_oldest || source != MTWS__MAIN ||
          !mtws__queue_evict(q, wire_size, MTWS_ERR_QUEUE_FULL))) {
+        ws->refused_begin = false;
         return mtws__client_refuse(ws, source, wire_size);
     }
     uint64_t deadline_us = UINT64_MAX;
     if (ws->options.queue_ttl_ms != MTWS_OFF && source == MTWS__MAIN) {
-        uint64_t now_us = mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
+        uint64_t now_us = mtws__client_fresh_us(ws);
         deadline_us = mtws__add_u64(now_us, (uint64_t)ws->options.queue_ttl_ms * 1000);
     }
     if (id != NULL) *id = ws->next_id;
@@ -4889,7 +4961,10 @@ MTWS_API mtws_result mtws_send_part(mtws_client *ws, mtws_kind kind, const void 
     if (text && (!mtws__utf8_feed(&utf8, (const uint8_t *)data, size) ||
                  (last && !mtws__utf8_whole(&utf8)))) return MTWS_ERR_UTF8;
     bool busy = first && q->next < q->end; /* the one before has not left */
-    if (busy || !mtws__queue_fits(q, wire_size)) return mtws__client_refuse(ws, MTWS__PARTS, wire_size);
+    if (busy || !mtws__queue_fits(q, wire_size)) {
+        ws->refused_begin = busy;
+        return mtws__client_refuse(ws, MTWS__PARTS, wire_size);
+    }
     if (first) {
         ws->part_id = ws->next_id++;
         ws->part_text = text;
@@ -4971,16 +5046,17 @@ MTWS_API const char *mtws_version(void) { return MTWS__VERSION; }
 
 /* Licence: take this file under either of two.
  *
- * MIT No Attribution. Permission is hereby granted, free of charge, to any person obtaining a copy of
- * this software and associated documentation files (the "Software"), to deal in the Software without
- * restriction, including without limitation the rights to use, copy, modify, merge, publish, distribute,
- * sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is furnished
- * to do so. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING
- * BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
- * NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR
- * OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
- * CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ * MIT No Attribution. Permission is hereby granted, free of charge, to any person obtaining a copy
+ * of this software and associated documentation files (the "Software"), to deal in the Software
+ * without restriction, including without limitation the rights to use, copy, modify, merge,
+ * publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to
+ * whom the Software is furnished to do so. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF
+ * ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT
+ * HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT,
+ * TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER
+ * DEALINGS IN THE SOFTWARE.
  *
- * Public domain. The authors dedicate this file to the public domain, and waive all rights to it, as far
- * as the law allows.
+ * Public domain. The authors dedicate this file to the public domain, and waive all rights to it,
+ * as far as the law allows.
  */
