@@ -417,7 +417,8 @@ typedef struct mtws_options {
     bool wakeable;                      /* make mtws_wake work; costs one descriptor */
 
     /* noticing that it is not */
-    int32_t heartbeat_interval_ms;      /* 30000: between Pings; MTWS_OFF */
+    int32_t heartbeat_interval_ms;      /* 30000: between Pings; MTWS_OFF: a dead link is noticed
+                                           when TCP notices it, minutes later or never */
     int32_t heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link
                                            is seen to move */
     int32_t connect_timeout_ms;         /* 20000: name, TCP and upgrade together */
@@ -1367,6 +1368,7 @@ MTWS_PRIVATE void mtws__random_fill(mtws__random *r, void *out, size_t size) {
 /* Even over [low, high]. The modulo's bias, below 2^-31 for any delay, does not matter here. */
 MTWS_PRIVATE uint64_t mtws__random_between(mtws__random *r, uint64_t low, uint64_t high) {
     if (high <= low) return low;
+    MTWS_ASSERT(high - low < UINT64_MAX);
     uint8_t bytes[8];
     mtws__random_fill(r, bytes, sizeof bytes);
     return low + mtws__load_big(bytes, 8) % (high - low + 1);
@@ -2606,6 +2608,7 @@ MTWS_PRIVATE void mtws__queue_reset(mtws__queue *q, mtws_result result) {
         q->holes += e->fate >= MTWS__DELIVERED;
     }
     q->next = q->live;
+    q->untimed = mtws__min_u64(q->untimed, q->next);
     q->cursor = q->boundary = q->offered = q->transient ? q->ring.tail : q->ring.head;
     if (q->transient) {
         q->next = q->end;
@@ -2640,25 +2643,31 @@ MTWS_PRIVATE void mtws__queue_compact(mtws__queue *q) {
     q->ring.tail = place;
 }
 
+/* Whether the entry at the head would leave the index at once if it were dropped. */
+MTWS_PRIVATE bool mtws__queue_head_goes(const mtws__queue *q, mtws_result result) {
+    if (q->first != q->next) return false;
+    const mtws__entry *e = mtws__queue_entry(q, q->first);
+    bool alone = q->carry.id == 0;
+    bool alike = q->carry.id + 1 == e->id && q->carry.result == (int16_t)result && !q->carry.left;
+    return e->fate == MTWS__WAITING && !e->left && !mtws__queue_begun(q, q->first) &&
+           (alone || alike);
+}
+
 /* Makes room by dropping the oldest messages that never left. False, and nothing is dropped, where
- * that does not help. An index slot comes back only from the head. */
+ * that does not help. */
 MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_result result) {
     size_t free_size = mtws__ring_free(&q->ring);
     bool need_slot = q->end - q->first >= q->capacity;
     uint64_t number = q->next, stop = q->next;
-    if (need_slot && (q->first != q->live || q->live != q->next)) return false;
+    if (need_slot && !mtws__queue_head_goes(q, result)) return false;
     for (; number < q->end && (need_slot || free_size < wire_size); number++) {
         const mtws__entry *e = mtws__queue_entry(q, number);
-        bool gone = e->fate >= MTWS__DELIVERED;
-        if (mtws__queue_begun(q, number) || (e->left && !gone)) {
-            if (need_slot) return false;
-            continue;
-        }
+        if (e->fate < MTWS__DELIVERED && (e->left || mtws__queue_begun(q, number))) continue;
         free_size += (size_t)(mtws__queue_entry_end(q, number) - e->start);
         stop = number + 1;
-        need_slot = need_slot && gone;
+        need_slot = false;
     }
-    if (need_slot || free_size < wire_size) return false;
+    if (free_size < wire_size) return false;
     for (number = q->next; number < stop; number++) {
         if (!mtws__queue_begun(q, number) && !mtws__queue_entry(q, number)->left) {
             mtws__queue_drop(q, number, result);
@@ -2669,13 +2678,18 @@ MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_resul
     return mtws__queue_fits(q, wire_size);
 }
 
+/* What is on the wire, or was, does not expire. */
+MTWS_PRIVATE bool mtws__queue_may_expire(const mtws__queue *q, uint64_t number) {
+    const mtws__entry *e = mtws__queue_entry(q, number);
+    return !e->left && e->fate < MTWS__DELIVERED && !mtws__queue_begun(q, number);
+}
+
 /* Drops what waited longer than it may. Deadlines ascend, so each entry is passed once. */
 MTWS_PRIVATE void mtws__queue_expire(mtws__queue *q, uint64_t now_us) {
     uint64_t number = mtws__max_u64(q->untimed, q->next);
     for (; number < q->end; number++) {
-        const mtws__entry *e = mtws__queue_entry(q, number);
-        if (e->left || e->fate >= MTWS__DELIVERED || mtws__queue_begun(q, number)) continue;
-        if (e->deadline_us > now_us) break;
+        if (!mtws__queue_may_expire(q, number)) continue;
+        if (mtws__queue_entry(q, number)->deadline_us > now_us) break;
         mtws__queue_drop(q, number, MTWS_ERR_EXPIRED);
     }
     q->untimed = number;
@@ -2684,9 +2698,10 @@ MTWS_PRIVATE void mtws__queue_expire(mtws__queue *q, uint64_t now_us) {
 
 /* When the next message expires; UINT64_MAX: none does. */
 MTWS_PRIVATE uint64_t mtws__queue_expiry_us(const mtws__queue *q) {
-    uint64_t number = mtws__max_u64(q->untimed, q->next);
-    if (number >= q->end || mtws__queue_begun(q, number)) return UINT64_MAX;
-    return mtws__queue_entry(q, number)->deadline_us;
+    for (uint64_t number = mtws__max_u64(q->untimed, q->next); number < q->end; number++) {
+        if (mtws__queue_may_expire(q, number)) return mtws__queue_entry(q, number)->deadline_us;
+    }
+    return UINT64_MAX;
 }
 
 /* Whether two settled entries belong into one event. */
@@ -3161,7 +3176,7 @@ struct mtws_client {
     char request[MTWS_REQUEST_MAX + MTWS__REQUEST_EXTRA];
     char answer[MTWS_ANSWER_MAX];
     size_t answer_size;     /* fields of the last whole answer in it */
-    char subprotocol[64];
+    const char *subprotocol; /* in the answer, or "" */
 };
 
 /* Where the rows and columns meet is the next state; what is not there may not happen. */
@@ -3704,6 +3719,7 @@ MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
     c->phase = MTWS__PHASE_UPGRADING;
     c->readable = true;
     ws->answer_size = 0;
+    ws->subprotocol = "";
     mtws__http_start(&c->http, ws->answer, sizeof ws->answer);
 }
 
@@ -3762,12 +3778,7 @@ MTWS_PRIVATE void mtws__client_opened(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     size_t at = 0;
     const char *chosen = mtws__http_next(&c->http, &at, "Sec-WebSocket-Protocol");
-    ws->subprotocol[0] = 0;
-    if (chosen != NULL) {
-        mtws__writer w;
-        mtws__writer_open(&w, ws->subprotocol, sizeof ws->subprotocol);
-        mtws__writer_text(&w, chosen);
-    }
+    if (chosen != NULL) ws->subprotocol = chosen;
     uint8_t nonce[8];
     mtws__random_fill(&ws->random, nonce, sizeof nonce);
     bool off = ws->options.heartbeat_interval_ms == MTWS_OFF;
@@ -4138,6 +4149,7 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
         }
         mtws__client_read(ws);
         ws->message.parse = ws->message.end;
+        c->unparsed = false;
         if (c->input_ended || c->output_ended) mtws__client_finish(ws);
         else mtws__client_judge(ws);
         return false;
@@ -4147,10 +4159,7 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
                (c->handed_count >= MTWS__FLUSH_MESSAGES &&
                 ws->now_us - c->flushed_us >= MTWS__FLUSH_US);
     if (c->unparsed && !due && mtws__client_parse(ws, event)) return true;
-    if (c->phase == MTWS__PHASE_OPEN) {
-        mtws__queue_expire(&ws->queues[MTWS__MAIN], ws->now_us);
-        if (ws->stopping) mtws__client_drain(ws);
-    }
+    if (c->phase == MTWS__PHASE_OPEN && ws->stopping) mtws__client_drain(ws);
     mtws__client_flush(ws);
     mtws__client_ping(ws);
     if (c->control_size > 0 && !c->blocked) mtws__client_flush(ws);
@@ -4333,11 +4342,9 @@ MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
         mtws__client_decide(ws, event);
         return 1;
     }
+    mtws__queue_expire(&ws->queues[MTWS__MAIN], ws->now_us);
     if (c->phase == MTWS__PHASE_NONE) {
-        mtws__queue_expire(&ws->queues[MTWS__MAIN], ws->now_us);
-        if (!ws->retry_asked && ws->now_us < ws->retry_us) {
-            return mtws__client_report(ws, event) ? 1 : 0;
-        }
+        if (!ws->retry_asked && ws->now_us < ws->retry_us) return 0;
         mtws__client_start_attempt(ws);
     }
     if (c->phase == MTWS__PHASE_OPENING) mtws__client_opening(ws);
@@ -4721,6 +4728,7 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     ws->transport = resolved.transport;
     ws->own_net = resolved.transport.open == NULL;
     ws->next_id = 1;
+    ws->subprotocol = "";
     ws->wake[0] = ws->wake[1] = -1;
     mtws_result result = mtws__texts_start(ws);
     if (result != MTWS_OK) return result;
