@@ -3040,7 +3040,7 @@ typedef enum mtws__cause {
 
 enum {
     MTWS__LINGER_US = 250000,
-    MTWS__GAP_US = 1000000,      /* nobody looked for longer than this: see client_gap */
+    MTWS__GAP_US = 1000000,      /* so late for a timer, nobody looked: see client_gap */
     MTWS__GAPS_MAX = 3,          /* in a row that restart deadlines without a sign of life */
     MTWS__CONTROL_ROOM = 2048,   /* control frames that wait to be written */
     MTWS__CONTROL_RESERVE = 256, /* of it for Close and Pings */
@@ -3104,7 +3104,8 @@ typedef struct mtws__connection {
     int informational;     /* 1xx answers so far */
     mtws__heartbeat heartbeat;
     uint64_t unasked_us;   /* since when messages are out that no Ping asks about; UINT64_MAX */
-    uint64_t asked_cursor; /* of the main queue, when the last Ping was made */
+    uint64_t asked_cursor; /* of the main queue, when the last Ping was made ... */
+    uint64_t asked_next;   /* ... and its next entry */
     uint8_t control[MTWS__CONTROL_ROOM];
     size_t control_size;
     uint8_t pong[MTWS__CONTROL_MAX]; /* the latest that did not fit */
@@ -3141,6 +3142,7 @@ struct mtws_client {
     bool ever_opened;   /* since mtws_connect */
 
     uint64_t now_us;
+    uint64_t due_us;    /* the next timer, when mtws_poll returned or began to wait */
     mtws__random random;
     bool seeded;
     int32_t attempt;    /* since the last stable connection */
@@ -3791,6 +3793,7 @@ MTWS_PRIVATE void mtws__client_opened(mtws_client *ws) {
     c->unparsed = true;
     for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_begin(&ws->queues[i]);
     c->asked_cursor = ws->queues[MTWS__MAIN].cursor;
+    c->asked_next = ws->queues[MTWS__MAIN].next;
     ws->ever_opened = true;
     ws->unopened = 0;
     ws->stats.connects++;
@@ -3908,7 +3911,8 @@ MTWS_PRIVATE void mtws__client_on_close(mtws_client *ws) {
     if (!c->close_made) {
         mtws__client_flush(ws);
         mtws__client_make_close(ws, code, "");
-        mtws__client_set_failure(ws, MTWS_ERR_CLOSED, "%s", text);
+        if (text[0] == 0) mtws__client_set_failure(ws, MTWS_ERR_CLOSED, "closed with %u", code);
+        else mtws__client_set_failure(ws, MTWS_ERR_CLOSED, "%s", text);
         ws->failure.close_code = code;
         ws->failure.final = code == 1010;
         ws->failure.stubborn = code == 1002 || code == 1003 || (code >= 1007 && code <= 1009);
@@ -4001,7 +4005,8 @@ MTWS_PRIVATE uint64_t mtws__client_confirm_us(const mtws_client *ws) {
     const mtws__queue *q = &ws->queues[MTWS__MAIN];
     if (ws->options.confirm != MTWS_CONFIRM_PONG || c->unasked_us == UINT64_MAX ||
         ws->options.confirm_delay_ms == MTWS_OFF || c->close_made) return UINT64_MAX;
-    bool much = q->cursor - c->asked_cursor >= q->ring.capacity / 4;
+    bool much = q->cursor - c->asked_cursor >= q->ring.capacity / 4 ||
+                q->next - c->asked_next >= q->capacity / 4;
     bool waits = ws->window > 0 && mtws__client_turn(ws) == MTWS__NOWHERE;
     if (much || waits || ws->stopping) return 0;
     return mtws__add_u64(c->unasked_us, (uint64_t)ws->options.confirm_delay_ms * 1000);
@@ -4023,6 +4028,7 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     uint8_t payload[MTWS__PING_SIZE];
     for (int i = 0; i < MTWS__MARKS; i++) marks[i] = ws->queues[i].next;
     c->asked_cursor = ws->queues[MTWS__MAIN].cursor;
+    c->asked_next = ws->queues[MTWS__MAIN].next;
     c->unasked_us = UINT64_MAX;
     mtws__heartbeat_ping(h, marks, ws->now_us, payload);
     mtws__client_control_frame(ws, MTWS__PING, payload, sizeof payload);
@@ -4425,12 +4431,15 @@ MTWS_PRIVATE void mtws__client_wait(mtws_client *ws, uint64_t now_us, mtws_wait 
     if (out->timeout_ms < 0 || left_ms < out->timeout_ms) out->timeout_ms = left_ms;
 }
 
-/* Brings the client's time up to date. `waited_us` of what has passed were meant to. */
-MTWS_PRIVATE void mtws__client_tick(mtws_client *ws, uint64_t waited_us) {
-    uint64_t now_us = mtws__client_fresh_us(ws);
-    bool gap = now_us - ws->now_us > mtws__add_u64(waited_us, MTWS__GAP_US);
-    ws->now_us = now_us;
-    if (gap) mtws__client_gap(ws);
+/* Notes when somebody has to look again. */
+MTWS_PRIVATE void mtws__client_leave(mtws_client *ws) {
+    ws->due_us = mtws__max_u64(mtws__client_timer_us(ws), ws->now_us);
+}
+
+/* Brings the client's time up to date. To be late for a timer is a gap; to be away is none. */
+MTWS_PRIVATE void mtws__client_tick(mtws_client *ws) {
+    ws->now_us = mtws__client_fresh_us(ws);
+    if (ws->now_us > mtws__add_u64(ws->due_us, MTWS__GAP_US)) mtws__client_gap(ws);
 }
 
 /* Waits at most timeout_ms (-1: no limit). False where a signal or mtws_wake ended it. */
@@ -4450,8 +4459,9 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
         fds[count].revents = 0;
         count++;
     }
+    mtws__client_leave(ws);
     int ready = mtws__os_poll(fds, count, timeout_ms);
-    mtws__client_tick(ws, timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000);
+    mtws__client_tick(ws);
     bool woken = false;
     for (int i = 0; ready > 0 && i < count; i++) {
         if (fds[i].revents == 0) continue;
@@ -4650,7 +4660,11 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
     char scratch[MTWS_REQUEST_MAX];
     mtws__writer w;
     if (!mtws__url_parse(&url, mtws__span_of(text))) return MTWS_ERR_URL;
-    if (url.tls && ws->own_net) return MTWS_ERR_TLS;
+    if (url.tls && ws->own_net) {
+        mtws__log(ws, MTWS_LOG_ERROR, "no_tls",
+                  "wss:// needs options.transport: this version has no TLS of its own");
+        return MTWS_ERR_TLS;
+    }
     mtws__writer_open(&w, scratch, sizeof scratch);
     if (url.literal6) mtws__writer_text(&w, "[");
     mtws__writer_put(&w, url.host.data, url.host.size);
@@ -4693,7 +4707,11 @@ MTWS_PRIVATE mtws_result mtws__texts_start(mtws_client *ws) {
     memcpy(ws->texts, ws->options.subprotocols, size);
     ws->headers_at = ws->texts_size = size;
     for (const mtws_pair *h = ws->options.headers; !mtws__pairs_end(h); h++) {
-        if (h->value == NULL || !mtws__header_ok(h->name, h->value)) return MTWS_ERR_ARGUMENT;
+        if (h->value == NULL || !mtws__header_ok(h->name, h->value)) {
+            mtws__log(ws, MTWS_LOG_ERROR, "bad_header",
+                      "a header in options.headers is no token and text, or belongs to the handshake");
+            return MTWS_ERR_ARGUMENT;
+        }
         mtws_result result = mtws__texts_add(ws, h->name, h->value);
         if (result != MTWS_OK) return result;
     }
@@ -4741,6 +4759,7 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     }
     ws->message.data = base + layout.message;
     ws->now_us = mtws__client_clock_us(ws);
+    ws->due_us = UINT64_MAX;
     mtws__client_reset_connection(ws);
     if (resolved.wakeable && !mtws__os_wake_open(ws->wake)) return MTWS_ERR_CONNECT;
     *out = ws;
@@ -4838,7 +4857,7 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
     event->data = (const uint8_t *)"";
     mtws__message_release(&ws->message);
     mtws__net_sweep(&ws->net);
-    mtws__client_tick(ws, 0);
+    mtws__client_tick(ws);
     ws->connection.pong_flushes = 0;
     bool woken = false;
     if (timeout_ms == 0) {
@@ -4861,6 +4880,7 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
     }
     event->state = ws->state;
     ws->net.seen = ws->net.fd >= 0;
+    mtws__client_leave(ws);
     return result;
 }
 
