@@ -197,9 +197,10 @@
  *                         systems with other names, and for tests that make calls fail
  */
 #if defined(MTWS_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
-#  define _DEFAULT_SOURCE 1 /* strict C99 hides POSIX otherwise */
+#define _DEFAULT_SOURCE 1 /* strict C99 hides POSIX otherwise */
 #endif
 
+/* clang-format off */
 /* ==========================================================================
  * >>api
  * Every function belongs to the thread that uses the client, mtws_wake alone excepted. Functions
@@ -632,6 +633,8 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #endif
 #endif /* MTWS_H_INCLUDED */
 
+/* clang-format on */
+
 #if defined(MTWS_IMPLEMENTATION) && !defined(MTWS_IMPLEMENTATION_DONE)
 #define MTWS_IMPLEMENTATION_DONE
 
@@ -652,19 +655,19 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
-#  include <sys/eventfd.h>
-#  include <sys/random.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
 #endif
 #ifndef AI_PASSIVE
-#  error "mtws.h: with MTWS_IMPLEMENTATION it goes before other headers, or use -D_DEFAULT_SOURCE"
+#error "mtws.h: with MTWS_IMPLEMENTATION it goes before other headers, or use -D_DEFAULT_SOURCE"
 #endif
 
 #ifndef MTWS_ASSERT
-#  define MTWS_ASSERT(x) assert(x)
+#define MTWS_ASSERT(x) assert(x)
 #endif
 #ifndef MTWS_MALLOC
-#  define MTWS_MALLOC(size) malloc(size)
-#  define MTWS_FREE(p) free(p)
+#define MTWS_MALLOC(size) malloc(size)
+#define MTWS_FREE(p) free(p)
 #endif
 
 #define MTWS_PRIVATE static
@@ -684,13 +687,13 @@ extern "C" {
  */
 
 #ifndef MTWS_SYS
-#  define MTWS_SYS(name) name
+#define MTWS_SYS(name) name
 #endif
 
 #ifdef MSG_NOSIGNAL
-#  define MTWS__SEND_FLAGS MSG_NOSIGNAL
+#define MTWS__SEND_FLAGS MSG_NOSIGNAL
 #else
-#  define MTWS__SEND_FLAGS 0
+#define MTWS__SEND_FLAGS 0
 #endif
 
 enum {
@@ -710,7 +713,7 @@ MTWS_PRIVATE uint64_t mtws__os_now_us(void) {
 #if defined(__linux__) && defined(CLOCK_BOOTTIME)
     if (MTWS_SYS(clock_gettime)(CLOCK_BOOTTIME, &t) != 0)
 #endif
-    MTWS_SYS(clock_gettime)(CLOCK_MONOTONIC, &t);
+        MTWS_SYS(clock_gettime)(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
@@ -981,7 +984,10 @@ MTWS_PRIVATE void mtws__store_little32(uint8_t *out, uint32_t value) {
 
 MTWS_PRIVATE char mtws__lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 MTWS_PRIVATE bool mtws__is_digit(char c) { return c >= '0' && c <= '9'; }
-MTWS_PRIVATE bool mtws__is_alpha(char c) { c = mtws__lower(c); return c >= 'a' && c <= 'z'; }
+MTWS_PRIVATE bool mtws__is_alpha(char c) {
+    c = mtws__lower(c);
+    return c >= 'a' && c <= 'z';
+}
 
 MTWS_PRIVATE bool mtws__is_hex(char c) {
     c = mtws__lower(c);
@@ -1144,8 +1150,9 @@ MTWS_PRIVATE const char *mtws__result_text(int result) {
 }
 
 MTWS_PRIVATE const char *mtws__state_name(mtws_state state) {
-    static const char *const names[] = {"disconnected", "connecting", "connected", "reconnecting",
-                                        "waiting_for_network", "error", "failed"};
+    static const char *const names[] = {"disconnected", "connecting",          "connected",
+                                        "reconnecting", "waiting_for_network", "error",
+                                        "failed"};
     return (size_t)state < sizeof names / sizeof names[0] ? names[state] : "unknown";
 }
 
@@ -1270,7 +1277,8 @@ MTWS_PRIVATE size_t mtws__utf8_common(const uint8_t *data, size_t size) {
         uint8_t a = data[i], b = data[i + 1];
         if (a >= 0xc2 && a <= 0xdf && (b & 0xc0) == 0x80) i += 2;
         else if (a > 0xe0 && a <= 0xef && a != 0xed && (b & 0xc0) == 0x80 &&
-                 (data[i + 2] & 0xc0) == 0x80) i += 3;
+                 (data[i + 2] & 0xc0) == 0x80)
+            i += 3;
         else break;
     }
     return i;
@@ -1386,7 +1394,7 @@ typedef struct mtws__url {
     mtws__span userinfo; /* as written, still percent-encoded; data is NULL where there is none */
     mtws__span host;
     uint16_t port;
-    mtws__span path; /* begins with '/' or is empty */
+    mtws__span path;  /* begins with '/' or is empty */
     mtws__span query; /* without '?'; data is NULL where there is none */
 } mtws__url;
 
@@ -1402,10 +1410,11 @@ MTWS_PRIVATE bool mtws__url_clean(mtws__span span, const char *more) {
         char c = (char)span.data[i];
         if (c == '%') {
             if (span.size - i < 3 || !mtws__is_hex((char)span.data[i + 1]) ||
-                !mtws__is_hex((char)span.data[i + 2])) return false;
+                !mtws__is_hex((char)span.data[i + 2]))
+                return false;
             i += 2;
-        } else if (c == 0 || (!mtws__url_unreserved(c) && !strchr("!$&'()*+,;=", c) &&
-                              !strchr(more, c))) {
+        } else if (c == 0 ||
+                   (!mtws__url_unreserved(c) && !strchr("!$&'()*+,;=", c) && !strchr(more, c))) {
             return false;
         }
     }
@@ -1544,11 +1553,11 @@ enum {
 };
 
 typedef struct mtws__http {
-    char *text;      /* the fields so far, then the line that is arriving */
+    char *text; /* the fields so far, then the line that is arriving */
     size_t capacity;
     size_t fields_size;
     size_t line_size;
-    size_t total;    /* bytes fed, against the same limit as the text */
+    size_t total; /* bytes fed, against the same limit as the text */
     int fields_count;
     uint16_t status; /* 0: the status line has not arrived */
     bool old;        /* HTTP/1.0 */
@@ -1586,8 +1595,8 @@ MTWS_PRIVATE mtws__span mtws__http_trim(mtws__span span) {
         span.data++;
         span.size--;
     }
-    while (span.size > 0 &&
-           (span.data[span.size - 1] == ' ' || span.data[span.size - 1] == '\t')) span.size--;
+    while (span.size > 0 && (span.data[span.size - 1] == ' ' || span.data[span.size - 1] == '\t'))
+        span.size--;
     return span;
 }
 
@@ -1736,7 +1745,8 @@ MTWS_PRIVATE int64_t mtws__http_date(const char *text) {
     int hour = mtws__http_two_digits(text + 17), minute = mtws__http_two_digits(text + 20);
     int second = mtws__http_two_digits(text + 23);
     if (month == 12 || day < 1 || day > 31 || century < 19 || year < 0 || hour < 0 || hour > 23 ||
-        minute < 0 || minute > 59 || second < 0 || second > 60) return -1;
+        minute < 0 || minute > 59 || second < 0 || second > 60)
+        return -1;
     /* Days by the civil calendar, counted from March so that leap days come last. */
     int64_t y = (int64_t)century * 100 + year - (month < 2 ? 1 : 0);
     int64_t m = (month + 10) % 12;
@@ -1772,13 +1782,13 @@ MTWS_PRIVATE uint64_t mtws__http_retry_after_ms(const mtws__http *h, uint64_t un
 enum { MTWS__KEY_SIZE = 24 }; /* 16 bytes in base64 */
 
 typedef struct mtws__upgrade {
-    const char *host_field;     /* "name:port", brackets around an IPv6 literal */
-    const char *target;         /* path and query */
-    const char *key;            /* MTWS__KEY_SIZE characters */
-    const char *subprotocols;   /* as offered, "" for none */
-    mtws__span headers;         /* the user's, each with its line end */
+    const char *host_field;                      /* "name:port", brackets around an IPv6 literal */
+    const char *target;                          /* path and query */
+    const char *key;                             /* MTWS__KEY_SIZE characters */
+    const char *subprotocols;                    /* as offered, "" for none */
+    mtws__span headers;                          /* the user's, each with its line end */
     bool has_host, has_agent, has_authorization; /* among them */
-    mtws__span userinfo;        /* decoded; data NULL: none */
+    mtws__span userinfo;                         /* decoded; data NULL: none */
 } mtws__upgrade;
 
 MTWS_PRIVATE void mtws__handshake_request(mtws__writer *w, const mtws__upgrade *u) {
@@ -1907,7 +1917,7 @@ enum {
     MTWS__CLOSE = 8,
     MTWS__PING = 9,
     MTWS__PONG = 10,
-    MTWS__CONTROL_MAX = 125,   /* payload of a control frame, section 5.5 */
+    MTWS__CONTROL_MAX = 125, /* payload of a control frame, section 5.5 */
     MTWS__FRAME_HEADER_MAX = 14
 };
 
@@ -1949,16 +1959,16 @@ MTWS_PRIVATE int mtws__frame_decode(mtws__frame *f, const uint8_t *data, size_t 
     if (size < 1) return 0;
     f->opcode = data[0] & 15;
     f->final = (data[0] & 0x80) != 0;
-    if ((data[0] & 0x70) != 0) return -1;                                    /* section 5.2: RSV */
+    if ((data[0] & 0x70) != 0) return -1; /* section 5.2: RSV */
     if ((f->opcode > 2 && f->opcode < 8) || f->opcode > 10) return -1;
-    if (f->opcode >= 8 && !f->final) return -1;                              /* section 5.5 */
+    if (f->opcode >= 8 && !f->final) return -1; /* section 5.5 */
     if (size < 2) return 0;
-    if (((data[1] & 0x80) != 0) != masked) return -1;                        /* section 5.1 */
+    if (((data[1] & 0x80) != 0) != masked) return -1; /* section 5.1 */
     uint8_t length = data[1] & 0x7f;
     if (f->opcode >= 8 && length > MTWS__CONTROL_MAX) return -1;
     size_t extended = length < 126 ? 0 : length == 126 ? 2 : 8;
     f->header_size = (uint8_t)(2 + extended + (masked ? 4 : 0));
-    if (extended == 8 && size > 2 && (data[2] & 0x80) != 0) return -1;       /* section 5.2 */
+    if (extended == 8 && size > 2 && (data[2] & 0x80) != 0) return -1; /* section 5.2 */
     if (size < f->header_size) return 0;
     f->size = extended == 0 ? length : mtws__load_big(data + 2, extended);
     if ((extended == 2 && f->size < 126) || (extended == 8 && f->size < 65536)) return -1;
@@ -2030,19 +2040,19 @@ typedef struct mtws__message {
     uint8_t *data;
     size_t capacity; /* one byte more is there, for the terminator */
     size_t max_size;
-    bool stream;     /* hand over parts as they come */
-    size_t begin;    /* where the message (or part) that is being put together begins */
-    size_t size;     /* and how much of it is there */
-    size_t parse;    /* the first byte not looked at */
-    size_t end;      /* behind the last byte read */
+    bool stream;         /* hand over parts as they come */
+    size_t begin;        /* where the message (or part) that is being put together begins */
+    size_t size;         /* and how much of it is there */
+    size_t parse;        /* the first byte not looked at */
+    size_t end;          /* behind the last byte read */
     uint64_t frame_left; /* payload of the present data frame that is still to come */
-    bool in_message; /* between a message's first frame and its last byte */
-    bool in_frame;   /* between a data frame's header and its last byte */
-    bool final;      /* of the present data frame */
-    bool later_part; /* a part of this message was handed over before */
-    bool handed;     /* the program holds a pointer to the message */
-    bool kept;       /* a message is whole, but nobody wants it yet */
-    uint8_t saved;   /* the byte that the terminator stands on */
+    bool in_message;     /* between a message's first frame and its last byte */
+    bool in_frame;       /* between a data frame's header and its last byte */
+    bool final;          /* of the present data frame */
+    bool later_part;     /* a part of this message was handed over before */
+    bool handed;         /* the program holds a pointer to the message */
+    bool kept;           /* a message is whole, but nobody wants it yet */
+    uint8_t saved;       /* the byte that the terminator stands on */
     mtws_kind kind;
     mtws__utf8 utf8;
     /* What next() found: */
@@ -2242,7 +2252,7 @@ typedef enum mtws__fate {
     MTWS__WRITTEN,   /* wholly written, not confirmed */
     MTWS__DELIVERED, /* settled from here on */
     MTWS__DROPPED,
-    MTWS__REPORTED   /* settled, and its event handed over */
+    MTWS__REPORTED /* settled, and its event handed over */
 } mtws__fate;
 
 typedef struct mtws__entry {
@@ -2261,10 +2271,10 @@ typedef struct mtws__entry {
 typedef struct mtws__queue {
     mtws__ring ring;
     mtws__entry *entries;
-    size_t capacity;   /* entries */
-    bool transient;    /* nothing is written twice: bytes are freed as they leave */
+    size_t capacity;                 /* entries */
+    bool transient;                  /* nothing is written twice: bytes are freed as they leave */
     uint64_t first, live, next, end; /* entry numbers, as drawn above */
-    uint64_t cursor;   /* the next byte to write */
+    uint64_t cursor;                 /* the next byte to write */
     uint64_t offered;  /* bytes before this may be in the transport's hands, written or not */
     uint64_t boundary; /* a frame begins here: the last such place known at or before the cursor, */
                        /* or the end of the frame that the cursor is in */
@@ -2410,8 +2420,8 @@ MTWS_PRIVATE void mtws__queue_settle(mtws__queue *q) {
         q->next++;
     }
     while (q->live < q->next && mtws__queue_entry(q, q->live)->fate >= MTWS__DELIVERED) q->live++;
-    uint64_t head = q->transient || q->live == q->end ? q->cursor
-                                                      : mtws__queue_entry(q, q->live)->start;
+    uint64_t head =
+        q->transient || q->live == q->end ? q->cursor : mtws__queue_entry(q, q->live)->start;
     if (q->boundary < head) q->boundary = head;
     mtws__ring_release(&q->ring, head);
     mtws__queue_carry(q);
@@ -2441,7 +2451,8 @@ MTWS_PRIVATE uint64_t mtws__queue_writable_end(const mtws__queue *q, uint64_t li
         number = mtws__max_u64(number, mtws__min_u64(limit, q->end));
     } else {
         while (number < limit && number < q->end &&
-               mtws__queue_entry(q, number)->fate < MTWS__DELIVERED) number++;
+               mtws__queue_entry(q, number)->fate < MTWS__DELIVERED)
+            number++;
     }
     return number < q->end ? mtws__queue_entry(q, number)->start : q->ring.tail;
 }
@@ -2896,13 +2907,13 @@ typedef struct mtws__net {
     int fd;          /* -1: none */
     uint32_t serial; /* of fd */
     bool connecting;
-    bool seen;       /* fd was there when mtws_poll last returned, so an event loop may know it */
-    int retired;     /* a descriptor that stays open until the next mtws_poll; -1: none */
+    bool seen;   /* fd was there when mtws_poll last returned, so an event loop may know it */
+    int retired; /* a descriptor that stays open until the next mtws_poll; -1: none */
     mtws__address addresses[MTWS__ADDRESSES_MAX];
-    int count;       /* 0: the name is still to be resolved */
+    int count; /* 0: the name is still to be resolved */
     int tried;
-    unsigned start;  /* where the next attempt begins: behind the address that timed out */
-    int error;       /* the last errno, or getaddrinfo's answer after MTWS_ERR_RESOLVE */
+    unsigned start; /* where the next attempt begins: behind the address that timed out */
+    int error;      /* the last errno, or getaddrinfo's answer after MTWS_ERR_RESOLVE */
 } mtws__net;
 
 MTWS_PRIVATE void mtws__net_start(mtws__net *net) {
@@ -3018,14 +3029,15 @@ MTWS_PRIVATE void mtws__net_transport(mtws__net *net, mtws_transport *out) {
  * resets what belongs to a connection.
  */
 
-typedef enum mtws__phase { /* of the connection; the state is what the program sees */
+/* Of the connection; the state is what the program sees. After a violation what comes is thrown
+ * away for a while, so that no reset destroys what is still on its way to the server. */
+typedef enum mtws__phase {
     MTWS__PHASE_NONE,      /* there is none */
     MTWS__PHASE_OPENING,   /* name, TCP, TLS */
     MTWS__PHASE_UPGRADING, /* request and answer */
     MTWS__PHASE_OPEN,
-    MTWS__PHASE_CLOSING,   /* our Close frame is made; the server's, or TCP's end, is awaited */
-    MTWS__PHASE_LINGERING  /* after a violation: what comes is thrown away, so that no reset */
-                           /* destroys what is still on its way to the server */
+    MTWS__PHASE_CLOSING,  /* our Close frame is made; the server's, or TCP's end, is awaited */
+    MTWS__PHASE_LINGERING /* after a violation */
 } mtws__phase;
 
 typedef enum mtws__cause {
@@ -3056,10 +3068,10 @@ enum {
     MTWS__RETRY_AFTER_MAX_MS = 3600000,
     MTWS__REASON_MAX = 256,
     MTWS__LOG_MAX = 512,
-    MTWS__SECRET_MIN = 4,        /* shorter words are not taken for secrets */
-    MTWS__REQUEST_EXTRA = 512,   /* the request's own lines, beside what the user gives */
+    MTWS__SECRET_MIN = 4,      /* shorter words are not taken for secrets */
+    MTWS__REQUEST_EXTRA = 512, /* the request's own lines, beside what the user gives */
     MTWS__SOURCES = 3,
-    MTWS__MAIN = 0,              /* the queue that outlives connections */
+    MTWS__MAIN = 0, /* the queue that outlives connections */
     MTWS__FIRST_QUEUE = 1,
     MTWS__PARTS = 2,
     MTWS__CONTROL = 3,
@@ -3071,9 +3083,9 @@ typedef struct mtws__failure {
     mtws_result result;
     uint16_t close_code;
     uint16_t http_status;
-    bool final;     /* no retry can mend it */
-    bool stubborn;  /* nor, perhaps, this: retried at the maximum delay */
-    bool full;      /* the server asked for a full delay */
+    bool final;    /* no retry can mend it */
+    bool stubborn; /* nor, perhaps, this: retried at the maximum delay */
+    bool full;     /* the server asked for a full delay */
     uint64_t retry_after_ms;
     char text[MTWS__REASON_MAX];
 } mtws__failure;
@@ -3081,27 +3093,27 @@ typedef struct mtws__failure {
 /* All that belongs to one connection; zeroed for each. */
 typedef struct mtws__connection {
     mtws__phase phase;
-    bool transport_open;   /* the transport's open was called, so its close must be */
-    bool readable;         /* a read may give something without waiting */
-    bool drained;          /* the last read said that there is no more */
-    bool blocked;          /* the last write said that there is no room */
-    bool input_ended;      /* no byte will come any more */
-    bool output_ended;     /* no byte can leave any more */
-    bool unparsed;         /* something that arrived may still be waiting to be handed over */
-    bool held;             /* a message waits until the program is not paused any more */
-    bool full;             /* the receive buffer is full */
-    bool close_made;       /* our Close frame is in the control room: nothing follows it */
+    bool transport_open; /* the transport's open was called, so its close must be */
+    bool readable;       /* a read may give something without waiting */
+    bool drained;        /* the last read said that there is no more */
+    bool blocked;        /* the last write said that there is no room */
+    bool input_ended;    /* no byte will come any more */
+    bool output_ended;   /* no byte can leave any more */
+    bool unparsed;       /* something that arrived may still be waiting to be handed over */
+    bool held;           /* a message waits until the program is not paused any more */
+    bool full;           /* the receive buffer is full */
+    bool close_made;     /* our Close frame is in the control room: nothing follows it */
     bool close_written;
-    bool close_heard;      /* the server's Close came */
-    bool doomed;           /* failure says already why this connection ends */
-    bool released;         /* mtws_release_queue */
-    int gaps;              /* restarts of deadlines since the last sign of life */
-    uint64_t deadline_us;  /* of the present phase; UINT64_MAX: none */
+    bool close_heard;     /* the server's Close came */
+    bool doomed;          /* failure says already why this connection ends */
+    bool released;        /* mtws_release_queue */
+    int gaps;             /* restarts of deadlines since the last sign of life */
+    uint64_t deadline_us; /* of the present phase; UINT64_MAX: none */
     uint64_t opened_us;
     char key[MTWS__KEY_SIZE + 1];
     size_t request_size, request_at;
     mtws__http http;
-    int informational;     /* 1xx answers so far */
+    int informational; /* 1xx answers so far */
     mtws__heartbeat heartbeat;
     uint64_t unasked_us;   /* since when messages are out that no Ping asks about; UINT64_MAX */
     uint64_t asked_cursor; /* of the main queue, when the last Ping was made ... */
@@ -3111,10 +3123,10 @@ typedef struct mtws__connection {
     uint8_t pong[MTWS__CONTROL_MAX]; /* the latest that did not fit */
     int pong_size;                   /* -1: none */
     int pong_flushes;
-    int locked;            /* the source whose bytes the transport holds; MTWS__NOWHERE */
-    int current;           /* the queue in the midst of a message; MTWS__NOWHERE */
+    int locked;  /* the source whose bytes the transport holds; MTWS__NOWHERE */
+    int current; /* the queue in the midst of a message; MTWS__NOWHERE */
     uint16_t peer_code;
-    size_t handed_size;    /* since the last flush */
+    size_t handed_size; /* since the last flush */
     int handed_count;
     uint64_t flushed_us;
 } mtws__connection;
@@ -3123,46 +3135,45 @@ struct mtws_client {
     mtws_options options; /* defaults resolved */
     mtws_transport transport;
     mtws__net net;
-    bool own_net;       /* transport is net: a short read means empty, and it can be half closed */
-    bool owned;         /* the block is from MTWS_MALLOC */
-    void *block;
+    bool own_net; /* transport is net: a short read means empty, and it can be half closed */
+    void *block;  /* to be given to MTWS_FREE; NULL: the caller's own */
     int wake[2];
-    bool in_hook;       /* a hook of the user's is running: it may not call back */
+    bool in_hook; /* a hook of the user's is running: it may not call back */
 
-    mtws_state state;   /* changed by client_move alone */
+    mtws_state state;    /* changed by client_move alone */
     mtws__cause pending; /* FAILED or STOP: the connection has ended, its event is still to come */
     bool connect_asked;
     bool retry_asked;
-    bool stopping;      /* mtws_disconnect: graceful while a connection is open */
+    bool stopping; /* mtws_disconnect: graceful while a connection is open */
     bool stop_now;
     uint16_t stop_code;
     char stop_reason[MTWS__CONTROL_MAX];
     uint64_t stop_deadline_us;
     bool paused;
-    bool ever_opened;   /* since mtws_connect */
+    bool ever_opened; /* since mtws_connect */
 
     uint64_t now_us;
-    uint64_t due_us;    /* the next timer, when mtws_poll returned or began to wait */
+    uint64_t due_us; /* the next timer, when mtws_poll returned or began to wait */
     mtws__random random;
     bool seeded;
-    int32_t attempt;    /* since the last stable connection */
-    uint32_t round;     /* delays since then: the exponent */
-    int32_t unopened;   /* reconnecting attempts in a row that did not open */
+    int32_t attempt;  /* since the last stable connection */
+    uint32_t round;   /* delays since then: the exponent */
+    int32_t unopened; /* reconnecting attempts in a row that did not open */
     uint64_t retry_us;
-    uint32_t window;    /* messages that may be unconfirmed; 0: any number */
+    uint32_t window; /* messages that may be unconfirmed; 0: any number */
     mtws__failure failure;
 
     mtws__connection connection;
     mtws__message message;
     mtws__queue queues[MTWS__SOURCES];
     uint64_t next_id;
-    uint64_t part_id;       /* the message that parts are added to; 0: none */
-    uint64_t part_barrier;  /* entries of the main queue before this leave ahead of the parts */
+    uint64_t part_id;      /* the message that parts are added to; 0: none */
+    uint64_t part_barrier; /* entries of the main queue before this leave ahead of the parts */
     bool part_text;
     mtws__utf8 part_utf8;
-    size_t refused_size;    /* wire bytes that were refused; 0: none */
+    size_t refused_size; /* wire bytes that were refused; 0: none */
     int refused_queue;
-    bool refused_begin;     /* a message in parts, until the one before has left */
+    bool refused_begin; /* a message in parts, until the one before has left */
     mtws_stats stats;
 
     /* Texts: subprotocols, then the user's headers, then what the URL says. */
@@ -3177,7 +3188,7 @@ struct mtws_client {
     char texts[MTWS_REQUEST_MAX];
     char request[MTWS_REQUEST_MAX + MTWS__REQUEST_EXTRA];
     char answer[MTWS_ANSWER_MAX];
-    size_t answer_size;     /* fields of the last whole answer in it */
+    size_t answer_size;      /* fields of the last whole answer in it */
     const char *subprotocol; /* in the answer, or "" */
 };
 
@@ -3323,8 +3334,8 @@ MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
 #if defined(__GNUC__)
 __attribute__((format(printf, 4, 5)))
 #endif
-MTWS_PRIVATE void mtws__log(mtws_client *ws, mtws_level level, const char *item,
-                            const char *format, ...) {
+MTWS_PRIVATE void
+mtws__log(mtws_client *ws, mtws_level level, const char *item, const char *format, ...) {
     if (ws->options.logger.log == NULL || level > ws->options.logger.level) return;
     char text[MTWS__LOG_MAX];
     va_list list;
@@ -3359,8 +3370,8 @@ MTWS_PRIVATE void mtws__client_clean_text(char *out, size_t capacity, mtws__span
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-MTWS_PRIVATE void mtws__client_set_failure(mtws_client *ws, mtws_result result, const char *format,
-                                           ...) {
+MTWS_PRIVATE void
+mtws__client_set_failure(mtws_client *ws, mtws_result result, const char *format, ...) {
     memset(&ws->failure, 0, sizeof ws->failure);
     ws->failure.result = result;
     va_list list;
@@ -3432,8 +3443,8 @@ MTWS_PRIVATE void mtws__client_end(mtws_client *ws, mtws__cause cause) {
             ws->round = 0;
         }
         mtws__client_judge_poison(ws);
-        bool asks = ws->options.confirm == MTWS_CONFIRM_PONG &&
-                    ws->options.confirm_delay_ms != MTWS_OFF;
+        bool asks =
+            ws->options.confirm == MTWS_CONFIRM_PONG && ws->options.confirm_delay_ms != MTWS_OFF;
         if (asks && mtws__queue_unconfirmed(&ws->queues[MTWS__MAIN]) > 0) ws->window = 1;
         mtws_result why = ws->failure.result == MTWS_OK ? MTWS_ERR_CLOSED : ws->failure.result;
         for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_reset(&ws->queues[i], why);
@@ -3463,7 +3474,8 @@ MTWS_PRIVATE void mtws__client_late_pong(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     size_t limit = sizeof c->control - MTWS__CONTROL_RESERVE;
     if (c->pong_size < 0 || c->close_made ||
-        limit - mtws__min_size(limit, c->control_size) < (size_t)c->pong_size + 6) return;
+        limit - mtws__min_size(limit, c->control_size) < (size_t)c->pong_size + 6)
+        return;
     mtws__client_control_frame(ws, MTWS__PONG, c->pong, (size_t)c->pong_size);
     c->pong_size = -1;
 }
@@ -3694,8 +3706,7 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
         return;
     }
     c->phase = MTWS__PHASE_OPENING;
-    c->deadline_us =
-        mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
+    c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
     mtws__client_make_request(ws);
     mtws__log(ws, MTWS_LOG_INFO, "attempt", "attempt %d: connecting to %s, port %u", ws->attempt,
               ws->attempt_host, (unsigned)ws->attempt_port);
@@ -3705,13 +3716,14 @@ MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     c->transport_open = true;
     ws->in_hook = true;
-    int result = ws->transport.open(ws->transport.ctx, ws->attempt_host, ws->attempt_port,
-                                    ws->attempt_tls);
+    int result =
+        ws->transport.open(ws->transport.ctx, ws->attempt_host, ws->attempt_port, ws->attempt_tls);
     ws->in_hook = false;
     if (result == MTWS_IO_AGAIN) return;
     if (result != 0) {
         mtws_result failed = result == MTWS_IO_EOF || result == MTWS_IO_ERROR || result > 0
-                                 ? MTWS_ERR_CONNECT : (mtws_result)result;
+                                 ? MTWS_ERR_CONNECT
+                                 : (mtws_result)result;
         mtws__client_fail_attempt(ws, failed);
         return;
     }
@@ -3906,13 +3918,14 @@ MTWS_PRIVATE void mtws__client_on_close(mtws_client *ws) {
     c->peer_code = code;
     char text[MTWS__REASON_MAX];
     mtws__client_clean_text(text, sizeof text, reason);
-    mtws__log(ws, MTWS_LOG_DEBUG, "close_received", "the server closed with %u: %s",
-              (unsigned)code, text);
+    mtws__log(ws, MTWS_LOG_DEBUG, "close_received", "the server closed with %u: %s", (unsigned)code,
+              text);
     if (!c->close_made) {
         mtws__client_flush(ws);
         mtws__client_make_close(ws, code, "");
-        if (text[0] == 0) mtws__client_set_failure(ws, MTWS_ERR_CLOSED, "closed with %u", code);
-        else mtws__client_set_failure(ws, MTWS_ERR_CLOSED, "%s", text);
+        char said[MTWS__REASON_MAX];
+        snprintf(said, sizeof said, "the server closed with %u", (unsigned)code);
+        mtws__client_set_failure(ws, MTWS_ERR_CLOSED, "%s", text[0] == 0 ? said : text);
         ws->failure.close_code = code;
         ws->failure.final = code == 1010;
         ws->failure.stubborn = code == 1002 || code == 1003 || (code >= 1007 && code <= 1009);
@@ -4004,7 +4017,8 @@ MTWS_PRIVATE uint64_t mtws__client_confirm_us(const mtws_client *ws) {
     const mtws__connection *c = &ws->connection;
     const mtws__queue *q = &ws->queues[MTWS__MAIN];
     if (ws->options.confirm != MTWS_CONFIRM_PONG || c->unasked_us == UINT64_MAX ||
-        ws->options.confirm_delay_ms == MTWS_OFF || c->close_made) return UINT64_MAX;
+        ws->options.confirm_delay_ms == MTWS_OFF || c->close_made)
+        return UINT64_MAX;
     bool much = q->cursor - c->asked_cursor >= q->ring.capacity / 4 ||
                 q->next - c->asked_next >= q->capacity / 4;
     bool waits = ws->window > 0 && mtws__client_turn(ws) == MTWS__NOWHERE;
@@ -4129,11 +4143,9 @@ MTWS_PRIVATE void mtws__client_gap(mtws_client *ws) {
     c->gaps++;
     c->readable = true;
     if (c->phase <= MTWS__PHASE_UPGRADING) {
-        c->deadline_us =
-            mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
+        c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
     } else if (c->phase == MTWS__PHASE_CLOSING) {
-        c->deadline_us =
-            mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+        c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
     } else if (c->phase == MTWS__PHASE_OPEN) {
         mtws__heartbeat_restart(&c->heartbeat, ws->now_us);
     }
@@ -4161,9 +4173,8 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
         return false;
     }
     /* Messages that are there already cost no system call, but replies do not wait for all. */
-    bool due = c->handed_size >= MTWS__FLUSH_SIZE ||
-               (c->handed_count >= MTWS__FLUSH_MESSAGES &&
-                ws->now_us - c->flushed_us >= MTWS__FLUSH_US);
+    bool due = c->handed_size >= MTWS__FLUSH_SIZE || (c->handed_count >= MTWS__FLUSH_MESSAGES &&
+                                                      ws->now_us - c->flushed_us >= MTWS__FLUSH_US);
     if (c->unparsed && !due && mtws__client_parse(ws, event)) return true;
     if (c->phase == MTWS__PHASE_OPEN && ws->stopping) mtws__client_drain(ws);
     mtws__client_flush(ws);
@@ -4202,8 +4213,9 @@ MTWS_PRIVATE void mtws__client_move(mtws_client *ws, mtws__cause cause, mtws_eve
         uint64_t left_us = ws->retry_us > ws->now_us ? ws->retry_us - ws->now_us : 0;
         event->retry_ms = (int32_t)mtws__min_u64((left_us + 999) / 1000, INT32_MAX);
     }
-    mtws_level level = ws->state == MTWS_STATE_FAILED ? MTWS_LOG_ERROR
-                       : ws->state == MTWS_STATE_ERROR ? MTWS_LOG_WARN : MTWS_LOG_INFO;
+    mtws_level level = ws->state == MTWS_STATE_FAILED  ? MTWS_LOG_ERROR
+                       : ws->state == MTWS_STATE_ERROR ? MTWS_LOG_WARN
+                                                       : MTWS_LOG_INFO;
     mtws__log(ws, level, "state", "%s -> %s%s%s", mtws__state_name(event->previous),
               mtws__state_name(ws->state), event->reason[0] != 0 ? ": " : "", event->reason);
 }
@@ -4240,7 +4252,8 @@ MTWS_PRIVATE void mtws__client_decide(mtws_client *ws, mtws_event *event) {
         if (used_up) {
             mtws__log(ws, MTWS_LOG_ERROR, "attempts_used_up",
                       "%d reconnecting attempts in a row did not open; mtws_retry_now tries again, "
-                      "and options.max_reconnect_attempts says how many there are", most);
+                      "and options.max_reconnect_attempts says how many there are",
+                      most);
         }
         mtws__client_move(ws, MTWS__CAUSE_GIVE_UP, event);
     } else {
@@ -4298,7 +4311,8 @@ MTWS_PRIVATE bool mtws__client_report(mtws_client *ws, mtws_event *event) {
 /* Whether an event can be handed over without any work. */
 MTWS_PRIVATE bool mtws__client_has_event(const mtws_client *ws) {
     if (ws->pending != MTWS__CAUSE_NONE || ws->state == MTWS_STATE_ERROR || ws->connect_asked ||
-        ws->stop_now) return true;
+        ws->stop_now)
+        return true;
     for (int i = 0; i < MTWS__SOURCES; i++) {
         if (ws->queues[i].unreported > 0 || ws->queues[i].carry.id != 0) return true;
     }
@@ -4454,8 +4468,8 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
     for (int i = 0; i < wait.count; i++) {
         if (!wait.fds[i].want_read && !wait.fds[i].want_write) continue;
         fds[count].fd = wait.fds[i].fd;
-        fds[count].events = (short)((wait.fds[i].want_read ? POLLIN : 0) |
-                                    (wait.fds[i].want_write ? POLLOUT : 0));
+        fds[count].events =
+            (short)((wait.fds[i].want_read ? POLLIN : 0) | (wait.fds[i].want_write ? POLLOUT : 0));
         fds[count].revents = 0;
         count++;
     }
@@ -4508,8 +4522,8 @@ MTWS_PRIVATE bool mtws__options_hooks_ok(const mtws_options *o) {
     int transport = (t->open != NULL) + (t->read != NULL) + (t->write != NULL) + (t->wait != NULL) +
                     (t->close != NULL);
     return (transport == 0 || transport == 5) &&
-           (o->clock.now_us == NULL) == (o->clock.unix_ms == NULL) &&
-           (int)o->logger.level >= 0 && o->logger.level <= MTWS_LOG_DEBUG;
+           (o->clock.now_us == NULL) == (o->clock.unix_ms == NULL) && (int)o->logger.level >= 0 &&
+           o->logger.level <= MTWS_LOG_DEBUG;
 }
 
 /* Copies the options with their defaults. False: one of them is bad. */
@@ -4708,8 +4722,9 @@ MTWS_PRIVATE mtws_result mtws__texts_start(mtws_client *ws) {
     ws->headers_at = ws->texts_size = size;
     for (const mtws_pair *h = ws->options.headers; !mtws__pairs_end(h); h++) {
         if (h->value == NULL || !mtws__header_ok(h->name, h->value)) {
-            mtws__log(ws, MTWS_LOG_ERROR, "bad_header",
-                      "a header in options.headers is no token and text, or belongs to the handshake");
+            mtws__log(
+                ws, MTWS_LOG_ERROR, "bad_header",
+                "a header in options.headers is no token and text, or belongs to the handshake");
             return MTWS_ERR_ARGUMENT;
         }
         mtws_result result = mtws__texts_add(ws, h->name, h->value);
@@ -4736,7 +4751,8 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     if (out == NULL) return MTWS_ERR_ARGUMENT;
     *out = NULL;
     if (!mtws__options_resolve(options, &resolved) || !mtws__layout_make(&resolved, &layout) ||
-        memory == NULL) return MTWS_ERR_ARGUMENT;
+        memory == NULL)
+        return MTWS_ERR_ARGUMENT;
     if (size < layout.total) return MTWS_ERR_MEMORY;
     size_t off = (size_t)((uintptr_t)memory % MTWS__ALIGNMENT);
     uint8_t *base = (uint8_t *)memory + (off == 0 ? 0 : MTWS__ALIGNMENT - off);
@@ -4864,8 +4880,8 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
         ws->connection.readable = ws->connection.phase >= MTWS__PHASE_UPGRADING;
         if (ws->wake[0] >= 0) woken = mtws__os_woken(ws->wake[0]);
     }
-    uint64_t end_us = timeout_ms < 0 ? UINT64_MAX
-                                     : mtws__add_u64(ws->now_us, (uint64_t)timeout_ms * 1000);
+    uint64_t end_us =
+        timeout_ms < 0 ? UINT64_MAX : mtws__add_u64(ws->now_us, (uint64_t)timeout_ms * 1000);
     int result;
     for (;;) {
         result = mtws__client_step(ws, event);
@@ -4924,8 +4940,9 @@ MTWS_PRIVATE mtws_result mtws__client_refuse(mtws_client *ws, int source, size_t
     mtws__log(ws, MTWS_LOG_DEBUG, "queue_full",
               "a message of %llu bytes was not taken: wait for MTWS_EVENT_WRITABLE, or raise %s",
               (unsigned long long)wire_size,
-              source == MTWS__MAIN ? "options.max_queue_size"
-                                   : source == MTWS__PARTS ? "MTWS_PART_MAX" : "MTWS_FIRST_MAX");
+              source == MTWS__MAIN    ? "options.max_queue_size"
+              : source == MTWS__PARTS ? "MTWS_PART_MAX"
+                                      : "MTWS_FIRST_MAX");
     return MTWS_ERR_QUEUE_FULL;
 }
 
@@ -4987,7 +5004,8 @@ MTWS_API mtws_result mtws_send_part(mtws_client *ws, mtws_kind kind, const void 
     if (first) mtws__utf8_start(&utf8);
     bool text = first ? kind == MTWS_TEXT : ws->part_text;
     if (text && (!mtws__utf8_feed(&utf8, (const uint8_t *)data, size) ||
-                 (last && !mtws__utf8_whole(&utf8)))) return MTWS_ERR_UTF8;
+                 (last && !mtws__utf8_whole(&utf8))))
+        return MTWS_ERR_UTF8;
     bool busy = first && q->next < q->end; /* the one before has not left */
     if (busy || !mtws__queue_fits(q, wire_size)) {
         ws->refused_begin = busy;

@@ -45,15 +45,15 @@
 
 #define MESSAGE_MAX (16u * 1024 * 1024) /* bytes of a whole message; more is answered with 1009 */
 #define REQUEST_MAX (16u * 1024)        /* bytes of an upgrade request                          */
-#define READ_SIZE   (16u * 1024)        /* bytes read from a connection in one turn             */
+#define READ_SIZE (16u * 1024)          /* bytes read from a connection in one turn             */
 #define UNSENT_HIGH (1024u * 1024)      /* nothing is read while so many bytes are unsent       */
-#define PUSH_LOW    (64u * 1024)        /* --push adds messages while fewer bytes are unsent    */
+#define PUSH_LOW (64u * 1024)           /* --push adds messages while fewer bytes are unsent    */
 
 #define UPGRADE_SECONDS 10.0 /* for the upgrade request to arrive               */
-#define CLOSE_SECONDS   5.0  /* for the client to answer a Close frame          */
-#define LINGER_SECONDS  1.0  /* for the client to close TCP once the server has */
-#define RETRY_SECONDS   0.5  /* until a failed accept or listen is tried again  */
-#define NEVER           1e300
+#define CLOSE_SECONDS 5.0    /* for the client to answer a Close frame          */
+#define LINGER_SECONDS 1.0   /* for the client to close TCP once the server has */
+#define RETRY_SECONDS 0.5    /* until a failed accept or listen is tried again  */
+#define NEVER 1e300
 
 enum { CONTINUATION = 0x0, TEXT = 0x1, BINARY = 0x2, CLOSE = 0x8, PING = 0x9, PONG = 0xA };
 
@@ -126,24 +126,20 @@ static const struct option_rule {
     {"--connections-faulty", COUNT, &options.connections_faulty, 0, LLONG_MAX},
 };
 
-static void usage_error(const char *option, const char *problem)
-{
+static void usage_error(const char *option, const char *problem) {
     fprintf(stderr, "chaos_server: %s: %s (see --help)\n", option, problem);
     exit(2);
 }
 
-static const char *parse_count(const char *text, long long *out)
-{
+static const char *parse_count(const char *text, long long *out) {
     char *end;
-    if (*text < '0' || *text > '9')
-        return NULL;
+    if (*text < '0' || *text > '9') return NULL;
     errno = 0;
     *out = strtoll(text, &end, 10);
     return errno == 0 ? end : NULL;
 }
 
-static void set_option(const struct option_rule *rule, const char *value)
-{
+static void set_option(const struct option_rule *rule, const char *value) {
     if (rule->kind == FLAG) {
         *(bool *)rule->target = true;
     } else if (rule->kind == STRING) {
@@ -168,16 +164,13 @@ static void set_option(const struct option_rule *rule, const char *value)
     }
 }
 
-static const struct option_rule *find_option(const char *name)
-{
+static const struct option_rule *find_option(const char *name) {
     for (size_t i = 0; i < sizeof option_rules / sizeof option_rules[0]; i++)
-        if (!strcmp(option_rules[i].name, name))
-            return &option_rules[i];
+        if (!strcmp(option_rules[i].name, name)) return &option_rules[i];
     return NULL;
 }
 
-static void parse_options(int argc, char **argv)
-{
+static void parse_options(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
         if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
@@ -185,16 +178,13 @@ static void parse_options(int argc, char **argv)
             exit(0);
         }
         const struct option_rule *rule = find_option(name);
-        if (!rule)
-            usage_error(name, "no such option");
-        if (rule->kind != FLAG && ++i == argc)
-            usage_error(name, "needs a value");
+        if (!rule) usage_error(name, "no such option");
+        if (rule->kind != FLAG && ++i == argc) usage_error(name, "needs a value");
         set_option(rule, argv[i]);
     }
     if (options.close_after >= 0 && !options.close_code)
         usage_error("--close-after", "says when, but --close is missing");
-    if (options.close_after < 0)
-        options.close_after = 1;
+    if (options.close_after < 0) options.close_after = 1;
     if (options.refuse_for > 0 && options.cut_after < 0 && !options.vanish_every &&
         !options.close_code)
         usage_error("--refuse-for", "needs --cut-after, --vanish-every or --close to follow");
@@ -204,17 +194,14 @@ static void parse_options(int argc, char **argv)
 
 static double start_time;
 
-static double seconds_since_start(void)
-{
+static double seconds_since_start(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9 - start_time;
 }
 
-static void log_line(const char *format, ...)
-{
-    if (options.quiet)
-        return;
+static void log_line(const char *format, ...) {
+    if (options.quiet) return;
     va_list arguments;
     va_start(arguments, format);
     printf("%9.3f  ", seconds_since_start());
@@ -223,17 +210,14 @@ static void log_line(const char *format, ...)
     va_end(arguments);
 }
 
-static void die(const char *what)
-{
+static void die(const char *what) {
     fprintf(stderr, "chaos_server: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-static void *reallocate(void *memory, size_t size)
-{
+static void *reallocate(void *memory, size_t size) {
     memory = realloc(memory, size);
-    if (!memory)
-        die("memory");
+    if (!memory) die("memory");
     return memory;
 }
 
@@ -243,14 +227,10 @@ struct buffer {
     size_t start, end, capacity;
 };
 
-static size_t buffer_size(const struct buffer *b)
-{
-    return b->end - b->start;
-}
+static size_t buffer_size(const struct buffer *b) { return b->end - b->start; }
 
 /* Room for size more bytes at the end, which the caller fills and adds to b->end. */
-static unsigned char *buffer_reserve(struct buffer *b, size_t size)
-{
+static unsigned char *buffer_reserve(struct buffer *b, size_t size) {
     if (b->start > 0 && size > b->capacity - b->end) {
         memmove(b->data, b->data + b->start, buffer_size(b));
         b->end -= b->start;
@@ -263,8 +243,7 @@ static unsigned char *buffer_reserve(struct buffer *b, size_t size)
     return b->data + b->end;
 }
 
-static void buffer_append(struct buffer *b, const void *data, size_t size)
-{
+static void buffer_append(struct buffer *b, const void *data, size_t size) {
     if (size > 0) {
         memcpy(buffer_reserve(b, size), data, size);
         b->end += size;
@@ -272,8 +251,7 @@ static void buffer_append(struct buffer *b, const void *data, size_t size)
 }
 
 /* Big memory is given back, so that one big message does not stay paid for. */
-static void buffer_clear(struct buffer *b)
-{
+static void buffer_clear(struct buffer *b) {
     b->start = b->end = 0;
     if (b->capacity > 64 * 1024) {
         free(b->data);
@@ -290,13 +268,11 @@ static const char base64_digits[] = LETTERS_AND_DIGITS "+/";
 static const char accept_guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 enum { KEY_SIZE = 24, GUID_SIZE = sizeof accept_guid - 1, ACCEPT_SIZE = 28 };
 
-static uint32_t rotate_left(uint32_t value, int bits)
-{
+static uint32_t rotate_left(uint32_t value, int bits) {
     return value << bits | value >> (32 - bits);
 }
 
-static void sha1_block(uint32_t hash[5], const unsigned char *block)
-{
+static void sha1_block(uint32_t hash[5], const unsigned char *block) {
     static const uint32_t constants[4] = {0x5A827999, 0x6ED9EBA1, 0x8F1BBCDC, 0xCA62C1D6};
     uint32_t w[80], a = hash[0], b = hash[1], c = hash[2], d = hash[3], e = hash[4];
     for (int i = 0; i < 16; i++, block += 4)
@@ -322,8 +298,7 @@ static void sha1_block(uint32_t hash[5], const unsigned char *block)
 }
 
 /* RFC 6455 section 4.2.2. Key and GUID always have 60 bytes, which SHA-1 pads to two blocks. */
-static void make_accept_key(const char *key, char out[ACCEPT_SIZE + 1])
-{
+static void make_accept_key(const char *key, char out[ACCEPT_SIZE + 1]) {
     unsigned char blocks[128] = {0}, digest[21] = {0};
     uint32_t hash[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
     memcpy(blocks, key, KEY_SIZE);
@@ -333,8 +308,7 @@ static void make_accept_key(const char *key, char out[ACCEPT_SIZE + 1])
     blocks[127] = (KEY_SIZE + GUID_SIZE) * 8 & 0xFF;
     sha1_block(hash, blocks);
     sha1_block(hash, blocks + 64);
-    for (int i = 0; i < 20; i++)
-        digest[i] = (unsigned char)(hash[i / 4] >> (24 - 8 * (i % 4)));
+    for (int i = 0; i < 20; i++) digest[i] = (unsigned char)(hash[i / 4] >> (24 - 8 * (i % 4)));
     /* 160 bits are 27 digits of six bits, which may lie across two bytes, and one padding. */
     for (int i = 0; i < ACCEPT_SIZE - 1; i++) {
         int bit = 6 * i, pair = digest[bit / 8] << 8 | digest[bit / 8 + 1];
@@ -351,17 +325,14 @@ struct utf8 {
     unsigned char low, high; /* range of the next one of them        */
 };
 
-static bool utf8_continues(struct utf8 *u, const unsigned char *text, size_t size)
-{
+static bool utf8_continues(struct utf8 *u, const unsigned char *text, size_t size) {
     for (size_t i = 0; i < size; i++) {
         unsigned char byte = text[i];
         if (u->left > 0) {
-            if (byte < u->low || byte > u->high)
-                return false;
+            if (byte < u->low || byte > u->high) return false;
             u->left--;
         } else if (byte >= 0x80) {
-            if (byte < 0xC2 || byte > 0xF4)
-                return false;
+            if (byte < 0xC2 || byte > 0xF4) return false;
             u->left = byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
             /* Overlong forms, surrogates and what lies above U+10FFFF differ in the second byte. */
             u->low = byte == 0xE0 ? 0xA0 : byte == 0xF0 ? 0x90 : 0x80;
@@ -389,71 +360,66 @@ struct connection {
     unsigned long number;
     int fd;
     enum state state;
-    bool faulty;                    /* the faults are for it                        */
-    bool ended;                     /* the client has closed its direction of TCP   */
-    bool shut;                      /* the server has closed its own                */
-    bool close_sent;                /* nothing may follow a Close                   */
-    bool refuse_after;              /* it ends by a fault: then --refuse-for begins */
-    double deadline;                /* of UPGRADING, CLOSING and FINISHING          */
+    bool faulty;       /* the faults are for it                        */
+    bool ended;        /* the client has closed its direction of TCP   */
+    bool shut;         /* the server has closed its own                */
+    bool close_sent;   /* nothing may follow a Close                   */
+    bool refuse_after; /* it ends by a fault: then --refuse-for begins */
+    double deadline;   /* of UPGRADING, CLOSING and FINISHING          */
 
-    struct buffer request, unsent;  /* the upgrade request; wire bytes to write     */
+    struct buffer request, unsent; /* the upgrade request; wire bytes to write     */
 
-    unsigned char header[14];       /* of the frame that is arriving                */
+    unsigned char header[14]; /* of the frame that is arriving                */
     size_t header_size, header_need;
-    bool in_payload;                /* its header is whole                          */
-    uint64_t payload_left;          /* what has not come of its payload             */
-    size_t mask_at;                 /* position in its masking key                  */
-    unsigned char control[125];     /* its payload, if it is a control frame        */
+    bool in_payload;            /* its header is whole                          */
+    uint64_t payload_left;      /* what has not come of its payload             */
+    size_t mask_at;             /* position in its masking key                  */
+    unsigned char control[125]; /* its payload, if it is a control frame        */
     size_t control_size;
 
-    struct buffer message;          /* payload of the message that is arriving      */
-    struct utf8 utf8;               /* as far as it has come                        */
-    int message_opcode;             /* TEXT or BINARY; CONTINUATION: none has begun */
+    struct buffer message; /* payload of the message that is arriving      */
+    struct utf8 utf8;      /* as far as it has come                        */
+    int message_opcode;    /* TEXT or BINARY; CONTINUATION: none has begun */
 
-    long long received;             /* bytes since the upgrade                      */
-    long long messages;             /* whole ones received                          */
-    long long pushed;               /* messages sent by --push                      */
-    double allowance;               /* bytes that --slow lets the server read       */
-    double allowance_time;          /* when that was reckoned                       */
+    long long received;    /* bytes since the upgrade                      */
+    long long messages;    /* whole ones received                          */
+    long long pushed;      /* messages sent by --push                      */
+    double allowance;      /* bytes that --slow lets the server read       */
+    double allowance_time; /* when that was reckoned                       */
 };
 
 struct server {
-    int listener;                   /* -1 while connections are refused            */
-    int port;                       /* also where the system chose it              */
-    double listen_at;               /* when to listen again; NEVER while listening */
-    double accept_at;               /* no accept before, because one failed        */
-    double now;                     /* seconds since the start, as of this turn    */
-    int ledger;                     /* -1: none                                    */
+    int listener;     /* -1 while connections are refused            */
+    int port;         /* also where the system chose it              */
+    double listen_at; /* when to listen again; NEVER while listening */
+    double accept_at; /* no accept before, because one failed        */
+    double now;       /* seconds since the start, as of this turn    */
+    int ledger;       /* -1: none                                    */
     struct buffer ledger_line;
     unsigned long accepted;
     struct connection **connections;
-    struct pollfd *polls;           /* stop pipe, listener, then one a connection  */
+    struct pollfd *polls; /* stop pipe, listener, then one a connection  */
     size_t count, capacity;
 };
 
-static void refuse_connections(struct server *s)
-{
+static void refuse_connections(struct server *s) {
     if (options.refuse_for > 0) {
         log_line("refusing connections for %g s", options.refuse_for);
-        if (s->listener >= 0)
-            close(s->listener);
+        if (s->listener >= 0) close(s->listener);
         s->listener = -1;
         s->listen_at = seconds_since_start() + options.refuse_for;
     }
 }
 
 /* The listener closes before the connection does, so a client that hurries back is refused too. */
-static void end_connection(struct server *s, struct connection *c)
-{
-    if (c->refuse_after)
-        refuse_connections(s);
+static void end_connection(struct server *s, struct connection *c) {
+    if (c->refuse_after) refuse_connections(s);
     close(c->fd);
     c->fd = -1;
     c->state = DEAD;
 }
 
-static void finish(struct server *s, struct connection *c)
-{
+static void finish(struct server *s, struct connection *c) {
     if (c->refuse_after) {
         c->refuse_after = false;
         refuse_connections(s);
@@ -462,8 +428,7 @@ static void finish(struct server *s, struct connection *c)
     c->deadline = s->now + CLOSE_SECONDS;
 }
 
-static void cut(struct server *s, struct connection *c)
-{
+static void cut(struct server *s, struct connection *c) {
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     log_line("connection %lu cut: reset after %lld bytes", c->number, c->received);
     setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
@@ -471,8 +436,7 @@ static void cut(struct server *s, struct connection *c)
     end_connection(s, c);
 }
 
-static void vanish(struct server *s, struct connection *c)
-{
+static void vanish(struct server *s, struct connection *c) {
     log_line("connection %lu vanished: held open, no longer read or written", c->number);
     c->state = VANISHED;
     c->deadline = NEVER;
@@ -480,14 +444,11 @@ static void vanish(struct server *s, struct connection *c)
 }
 
 /* Writes what the kernel takes now. */
-static void flush_unsent(struct server *s, struct connection *c)
-{
+static void flush_unsent(struct server *s, struct connection *c) {
     while (buffer_size(&c->unsent) > 0) {
         ssize_t n = write(c->fd, c->unsent.data + c->unsent.start, buffer_size(&c->unsent));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
         if (n < 0) {
             log_line("connection %lu lost: %s", c->number, strerror(errno));
             end_connection(s, c);
@@ -500,8 +461,7 @@ static void flush_unsent(struct server *s, struct connection *c)
 
 /* ---- sending frames -------------------------------------------------------------------------- */
 
-static void append_frame_header(struct buffer *b, int opcode, size_t size)
-{
+static void append_frame_header(struct buffer *b, int opcode, size_t size) {
     unsigned char header[10] = {(unsigned char)(0x80 | opcode)};
     size_t extra = size < 126 ? 0 : size <= 0xFFFF ? 2 : 8;
     header[1] = (unsigned char)(extra == 0 ? size : extra == 2 ? 126 : 127);
@@ -510,8 +470,7 @@ static void append_frame_header(struct buffer *b, int opcode, size_t size)
     buffer_append(b, header, 2 + extra);
 }
 
-static void send_frame(struct connection *c, int opcode, const void *payload, size_t size)
-{
+static void send_frame(struct connection *c, int opcode, const void *payload, size_t size) {
     if (!c->close_sent) {
         append_frame_header(&c->unsent, opcode, size);
         buffer_append(&c->unsent, payload, size);
@@ -519,8 +478,7 @@ static void send_frame(struct connection *c, int opcode, const void *payload, si
 }
 
 /* Code 0 is a Close without a body. */
-static void send_close(struct connection *c, int code)
-{
+static void send_close(struct connection *c, int code) {
     unsigned char body[2] = {(unsigned char)(code >> 8), (unsigned char)code};
     if (!c->close_sent) {
         send_frame(c, CLOSE, body, code ? 2 : 0);
@@ -530,8 +488,7 @@ static void send_close(struct connection *c, int code)
 }
 
 /* Each pushed message is its number, a space and letters, cut to the size. */
-static void push_messages(struct connection *c)
-{
+static void push_messages(struct connection *c) {
     while (c->pushed < options.push_count && buffer_size(&c->unsent) < PUSH_LOW) {
         size_t size = (size_t)options.push_size;
         char number[24];
@@ -547,15 +504,13 @@ static void push_messages(struct connection *c)
 /* ---- receiving messages ---------------------------------------------------------------------- */
 
 /* RFC 6455 section 7.1.7: after the client broke the protocol. */
-static void fail(struct server *s, struct connection *c, int code, const char *why)
-{
+static void fail(struct server *s, struct connection *c, int code, const char *why) {
     log_line("connection %lu fails: %s", c->number, why);
     send_close(c, code);
     finish(s, c);
 }
 
-static void start_faulty_close(struct server *s, struct connection *c)
-{
+static void start_faulty_close(struct server *s, struct connection *c) {
     send_close(c, (int)options.close_code);
     c->refuse_after = true;
     c->state = CLOSING;
@@ -564,15 +519,13 @@ static void start_faulty_close(struct server *s, struct connection *c)
 
 /* Returns where the written text ends: at most 4 bytes further for each of payload. */
 static unsigned char *write_escaped(unsigned char *out, const unsigned char *payload, size_t size,
-                                    bool text)
-{
+                                    bool text) {
     static const char hex[] = "0123456789abcdef";
     for (size_t i = 0; i < size; i++) {
         unsigned char byte = payload[i];
         if (text && byte >= ' ' && byte != 0x7F) {
             *out++ = byte;
-            if (byte == '\\')
-                *out++ = byte;
+            if (byte == '\\') *out++ = byte;
             continue;
         }
         if (text) {
@@ -587,8 +540,7 @@ static unsigned char *write_escaped(unsigned char *out, const unsigned char *pay
 
 /* The line is in the file before the caller answers anything; a server that can't promise that any
  * more stops. */
-static void write_ledger(struct server *s, const struct connection *c)
-{
+static void write_ledger(struct server *s, const struct connection *c) {
     bool text = c->message_opcode == TEXT;
     struct buffer *line = &s->ledger_line;
     size_t size = buffer_size(&c->message);
@@ -601,18 +553,15 @@ static void write_ledger(struct server *s, const struct connection *c)
     line->end = (size_t)(out - line->data);
     while (buffer_size(line) > 0) {
         ssize_t n = write(s->ledger, line->data + line->start, buffer_size(line));
-        if (n < 0 && errno != EINTR)
-            die(options.ledger);
+        if (n < 0 && errno != EINTR) die(options.ledger);
         line->start += n > 0 ? (size_t)n : 0;
     }
     buffer_clear(line);
 }
 
-static void on_message(struct server *s, struct connection *c)
-{
+static void on_message(struct server *s, struct connection *c) {
     c->messages++;
-    if (s->ledger >= 0)
-        write_ledger(s, c);
+    if (s->ledger >= 0) write_ledger(s, c);
     if (c->faulty && options.vanish_every && c->messages == 1 &&
         c->number % (unsigned long long)options.vanish_every == 0) {
         vanish(s, c);
@@ -620,20 +569,17 @@ static void on_message(struct server *s, struct connection *c)
     }
     if (!options.no_echo)
         send_frame(c, c->message_opcode, c->message.data, buffer_size(&c->message));
-    if (c->faulty && c->state == OPEN && options.close_code &&
-        c->messages >= options.close_after)
+    if (c->faulty && c->state == OPEN && options.close_code && c->messages >= options.close_after)
         start_faulty_close(s, c);
 }
 
 /* RFC 6455 section 7.4 and its registry: what may stand in a Close frame. */
-static bool close_code_is_valid(int code)
-{
+static bool close_code_is_valid(int code) {
     return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
            (code >= 3000 && code <= 4999);
 }
 
-static void on_close(struct server *s, struct connection *c)
-{
+static void on_close(struct server *s, struct connection *c) {
     int code = c->control_size >= 2 ? c->control[0] << 8 | c->control[1] : 0;
     struct utf8 utf8 = {0};
     if (c->control_size == 1 || (c->control_size >= 2 && !close_code_is_valid(code))) {
@@ -648,8 +594,7 @@ static void on_close(struct server *s, struct connection *c)
     }
 }
 
-static void on_frame(struct server *s, struct connection *c)
-{
+static void on_frame(struct server *s, struct connection *c) {
     int opcode = c->header[0] & 0x0F;
     bool final = c->header[0] & 0x80;
     c->in_payload = false;
@@ -671,15 +616,11 @@ static void on_frame(struct server *s, struct connection *c)
 }
 
 /* What the first two bytes of a frame break, or NULL. */
-static const char *check_frame_start(const struct connection *c)
-{
+static const char *check_frame_start(const struct connection *c) {
     int opcode = c->header[0] & 0x0F, size = c->header[1] & 0x7F;
-    if (c->header[0] & 0x70)
-        return "reserved bit set";
-    if ((opcode > BINARY && opcode < CLOSE) || opcode > PONG)
-        return "reserved opcode";
-    if (!(c->header[1] & 0x80))
-        return "frame is not masked";
+    if (c->header[0] & 0x70) return "reserved bit set";
+    if ((opcode > BINARY && opcode < CLOSE) || opcode > PONG) return "reserved opcode";
+    if (!(c->header[1] & 0x80)) return "frame is not masked";
     if (opcode >= CLOSE && (size > 125 || !(c->header[0] & 0x80)))
         return "control frame is fragmented or longer than 125 bytes";
     if (opcode == CONTINUATION && c->message_opcode == CONTINUATION)
@@ -689,15 +630,13 @@ static const char *check_frame_start(const struct connection *c)
     return NULL;
 }
 
-static void on_frame_header(struct server *s, struct connection *c)
-{
+static void on_frame_header(struct server *s, struct connection *c) {
     int opcode = c->header[0] & 0x0F;
     uint64_t size = c->header[1] & 0x7F;
     size_t extra = size == 126 ? 2 : size == 127 ? 8 : 0;
     if (extra > 0) {
         size = 0;
-        for (size_t i = 0; i < extra; i++)
-            size = size << 8 | c->header[2 + i];
+        for (size_t i = 0; i < extra; i++) size = size << 8 | c->header[2 + i];
         if (size < (extra == 2 ? 126u : 0x10000u) || size >> 63) {
             fail(s, c, 1002, "frame length is not in its shortest form or over 63 bits");
             return;
@@ -715,14 +654,12 @@ static void on_frame_header(struct server *s, struct connection *c)
     c->mask_at = 0;
     c->payload_left = size;
     c->in_payload = true;
-    if (size == 0)
-        on_frame(s, c);
+    if (size == 0) on_frame(s, c);
 }
 
 /* Returns how many of the size bytes were used; so does take_payload. */
 static size_t take_header(struct server *s, struct connection *c, const unsigned char *data,
-                          size_t size)
-{
+                          size_t size) {
     size_t used = c->header_need - c->header_size;
     used = used < size ? used : size;
     memcpy(c->header + c->header_size, data, used);
@@ -730,8 +667,7 @@ static size_t take_header(struct server *s, struct connection *c, const unsigned
     if (c->header_size == 2 && c->header_need == 2) {
         const char *why = check_frame_start(c);
         int length = c->header[1] & 0x7F;
-        if (why)
-            fail(s, c, 1002, why);
+        if (why) fail(s, c, 1002, why);
         c->header_need = (size_t)(length == 126 ? 8 : length == 127 ? 14 : 6);
     } else if (c->header_size == c->header_need) {
         on_frame_header(s, c);
@@ -740,14 +676,12 @@ static size_t take_header(struct server *s, struct connection *c, const unsigned
 }
 
 static size_t take_payload(struct server *s, struct connection *c, const unsigned char *data,
-                           size_t size)
-{
+                           size_t size) {
     const unsigned char *mask = c->header + c->header_need - 4;
     size_t used = c->payload_left < size ? (size_t)c->payload_left : size;
     bool control = (c->header[0] & 0x0F) >= CLOSE;
     unsigned char *out = control ? c->control + c->control_size : buffer_reserve(&c->message, used);
-    for (size_t i = 0; i < used; i++)
-        out[i] = data[i] ^ mask[c->mask_at++ % 4];
+    for (size_t i = 0; i < used; i++) out[i] = data[i] ^ mask[c->mask_at++ % 4];
     if (control) {
         c->control_size += used;
     } else {
@@ -758,15 +692,13 @@ static size_t take_payload(struct server *s, struct connection *c, const unsigne
         }
     }
     c->payload_left -= used;
-    if (c->payload_left == 0)
-        on_frame(s, c);
+    if (c->payload_left == 0) on_frame(s, c);
     return used;
 }
 
 /* Takes bytes that followed the upgrade, no more than --cut-after allows. */
 static void receive_frames(struct server *s, struct connection *c, const unsigned char *data,
-                           size_t size)
-{
+                           size_t size) {
     c->received += (long long)size;
     c->allowance -= (double)size;
     while (size > 0 && (c->state == OPEN || c->state == CLOSING)) {
@@ -784,68 +716,55 @@ static void receive_frames(struct server *s, struct connection *c, const unsigne
 
 struct request {
     const char *target, *key;
-    int hosts, keys, versions;             /* how many of these fields there are    */
-    bool upgrade, connection, version_13;  /* these fields ask for what they should */
-    bool subprotocol;                      /* the one of --subprotocol is offered   */
+    int hosts, keys, versions;            /* how many of these fields there are    */
+    bool upgrade, connection, version_13; /* these fields ask for what they should */
+    bool subprotocol;                     /* the one of --subprotocol is offered   */
 };
 
-static bool is_token(const char *text)
-{
+static bool is_token(const char *text) {
     return *text && !text[strspn(text, LETTERS_AND_DIGITS "!#$%&'*+-.^_`|~")];
 }
 
-static bool is_visible(const char *text)
-{
-    while (*text > ' ' && *text <= '~')
-        text++;
+static bool is_visible(const char *text) {
+    while (*text > ' ' && *text <= '~') text++;
     return !*text;
 }
 
 /* Splits off what is before the first separator; *rest is what follows, NULL after the last one. */
-static char *split(char **rest, char separator)
-{
+static char *split(char **rest, char separator) {
     char *part = *rest, *at = part ? strchr(part, separator) : NULL;
-    if (at)
-        *at++ = '\0';
+    if (at) *at++ = '\0';
     *rest = at;
     return part;
 }
 
-static char *trim(char *text)
-{
+static char *trim(char *text) {
     text += strspn(text, " \t");
     size_t size = strlen(text);
-    while (size > 0 && (text[size - 1] == ' ' || text[size - 1] == '\t'))
-        text[--size] = '\0';
+    while (size > 0 && (text[size - 1] == ' ' || text[size - 1] == '\t')) text[--size] = '\0';
     return text;
 }
 
-static bool list_has(char *list, const char *token, int (*compare)(const char *, const char *))
-{
+static bool list_has(char *list, const char *token, int (*compare)(const char *, const char *)) {
     bool found = false;
-    while (list)
-        found = compare(trim(split(&list, ',')), token) == 0 || found;
+    while (list) found = compare(trim(split(&list, ',')), token) == 0 || found;
     return found;
 }
 
 /* 0, or the HTTP status that says what is wrong with it. */
-static int parse_request_line(char *line, struct request *r)
-{
+static int parse_request_line(char *line, struct request *r) {
     const char *method = split(&line, ' '), *target = split(&line, ' '), *version = line;
-    if (!version || !is_token(method) || !*target || !is_visible(target) ||
-        strlen(version) != 8 || strncmp(version, "HTTP/", 5))
+    if (!version || !is_token(method) || !*target || !is_visible(target) || strlen(version) != 8 ||
+        strncmp(version, "HTTP/", 5))
         return 400;
-    if (strcmp(version, "HTTP/1.1"))
-        return 505;
+    if (strcmp(version, "HTTP/1.1")) return 505;
     r->target = target;
     return strcmp(method, "GET") ? 405 : 0;
 }
 
-static int parse_field(char *line, struct request *r)
-{
+static int parse_field(char *line, struct request *r) {
     const char *name = split(&line, ':');
-    if (!line || !is_token(name))
-        return 400;
+    if (!line || !is_token(name)) return 400;
     char *value = trim(line);
     if (!strcasecmp(name, "Host")) {
         r->hosts++;
@@ -866,10 +785,8 @@ static int parse_field(char *line, struct request *r)
 }
 
 /* /status/CODE asks for that answer; 101 stands for every other path. */
-static int parse_target(const char *target)
-{
-    if (strncmp(target, "/status/", 8))
-        return 101;
+static int parse_target(const char *target) {
+    if (strncmp(target, "/status/", 8)) return 101;
     const char *code = target + 8;
     bool known = strspn(code, "0123456789") == 3 && (!code[3] || code[3] == '?') &&
                  code[0] >= '2' && code[0] <= '5';
@@ -877,25 +794,19 @@ static int parse_target(const char *target)
 }
 
 /* Takes the head apart, where it stands. Returns the HTTP status that answers it. */
-static int parse_request(char *head, struct request *r)
-{
+static int parse_request(char *head, struct request *r) {
     while (head) {
         char *line = split(&head, '\n');
         size_t size = strlen(line);
-        if (size == 0 || line[size - 1] != '\r')
-            return 400;
+        if (size == 0 || line[size - 1] != '\r') return 400;
         line[size - 1] = '\0';
         for (const char *c = line; *c; c++)
-            if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7F)
-                return 400;
+            if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7F) return 400;
         int status = r->target ? parse_field(line, r) : parse_request_line(line, r);
-        if (status)
-            return status;
+        if (status) return status;
     }
-    if (r->hosts != 1)
-        return 400;
-    if (!r->upgrade || !r->connection)
-        return 426;
+    if (r->hosts != 1) return 400;
+    if (!r->upgrade || !r->connection) return 426;
     /* 16 bytes in base64. */
     if (r->keys != 1 || r->versions > 1 || strlen(r->key) != KEY_SIZE ||
         strspn(r->key, base64_digits) != KEY_SIZE - 2 || strcmp(r->key + KEY_SIZE - 2, "=="))
@@ -903,32 +814,26 @@ static int parse_request(char *head, struct request *r)
     return r->version_13 ? parse_target(r->target) : 426;
 }
 
-static void append_text(struct buffer *b, const char *text)
-{
+static void append_text(struct buffer *b, const char *text) {
     buffer_append(b, text, strlen(text));
 }
 
-static void refuse_upgrade(struct server *s, struct connection *c, int status)
-{
+static void refuse_upgrade(struct server *s, struct connection *c, int status) {
     char line[64];
     snprintf(line, sizeof line, "HTTP/1.1 %d Refused\r\n", status);
     append_text(&c->unsent, line);
-    if (status == 405)
-        append_text(&c->unsent, "Allow: GET\r\n");
-    if (status == 429 || status == 503)
-        append_text(&c->unsent, "Retry-After: 1\r\n");
+    if (status == 405) append_text(&c->unsent, "Allow: GET\r\n");
+    if (status == 429 || status == 503) append_text(&c->unsent, "Retry-After: 1\r\n");
     if (status == 426)
         append_text(&c->unsent, "Upgrade: websocket\r\nConnection: Upgrade, close\r\n"
                                 "Sec-WebSocket-Version: 13\r\nContent-Type: text/plain\r\n\r\n"
                                 "This is a WebSocket server.\n");
-    else
-        append_text(&c->unsent, "Connection: close\r\n\r\n");
+    else append_text(&c->unsent, "Connection: close\r\n\r\n");
     log_line("connection %lu refused: HTTP status %d", c->number, status);
     finish(s, c);
 }
 
-static void accept_upgrade(struct server *s, struct connection *c, const struct request *r)
-{
+static void accept_upgrade(struct server *s, struct connection *c, const struct request *r) {
     char accept_key[ACCEPT_SIZE + 1];
     make_accept_key(r->key, accept_key);
     append_text(&c->unsent, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
@@ -951,25 +856,21 @@ static void accept_upgrade(struct server *s, struct connection *c, const struct 
 }
 
 /* Where the last line of the head ends, or NULL. The bytes from old on are new. */
-static char *find_head_end(const struct buffer *request, size_t old)
-{
+static char *find_head_end(const struct buffer *request, size_t old) {
     for (size_t i = old < 3 ? 0 : old - 3; i + 4 <= request->end; i++)
-        if (!memcmp(request->data + i, "\r\n\r\n", 4))
-            return (char *)request->data + i + 1;
+        if (!memcmp(request->data + i, "\r\n\r\n", 4)) return (char *)request->data + i + 1;
     return NULL;
 }
 
 static void receive_request(struct server *s, struct connection *c, const unsigned char *data,
-                            size_t size)
-{
+                            size_t size) {
     size_t old = c->request.end;
     buffer_append(&c->request, data, size);
     char *head = (char *)c->request.data, *end = find_head_end(&c->request, old);
     size_t head_size = end ? (size_t)(end - head) : c->request.end;
     struct request r = {0};
     int status = 0;
-    if (head_size > REQUEST_MAX)
-        status = 431;
+    if (head_size > REQUEST_MAX) status = 431;
     else if (memchr(head, '\0', head_size)) /* TLS and other strangers show here, early */
         status = 400;
     else if (end) {
@@ -991,15 +892,13 @@ static void receive_request(struct server *s, struct connection *c, const unsign
 
 /* ---- one turn of a connection ---------------------------------------------------------------- */
 
-static void read_some(struct server *s, struct connection *c)
-{
+static void read_some(struct server *s, struct connection *c) {
     unsigned char data[READ_SIZE];
     size_t limit = sizeof data;
     bool counted = c->faulty && (c->state == OPEN || c->state == CLOSING);
     if (counted && options.cut_after >= 0 && options.cut_after - c->received < (long long)limit)
         limit = (size_t)(options.cut_after - c->received);
-    if (counted && options.slow && c->allowance < (double)limit)
-        limit = (size_t)c->allowance;
+    if (counted && options.slow && c->allowance < (double)limit) limit = (size_t)c->allowance;
     ssize_t n = read(c->fd, data, limit);
     if (n > 0 && c->state == UPGRADING) {
         receive_request(s, c, data, (size_t)n);
@@ -1019,18 +918,13 @@ static void read_some(struct server *s, struct connection *c)
 }
 
 /* What poll is to watch; *wake becomes the time at which there is something to do anyway. */
-static short wanted_events(const struct server *s, struct connection *c, double *wake)
-{
+static short wanted_events(const struct server *s, struct connection *c, double *wake) {
     size_t unsent = buffer_size(&c->unsent);
     short events = 0;
-    if (c->deadline < *wake)
-        *wake = c->deadline;
-    if (c->state == VANISHED)
-        return 0;
-    if (unsent > 0 || (c->state == OPEN && c->pushed < options.push_count))
-        events |= POLLOUT;
-    if (c->ended || (unsent >= UNSENT_HIGH && c->state != FINISHING))
-        return events;
+    if (c->deadline < *wake) *wake = c->deadline;
+    if (c->state == VANISHED) return 0;
+    if (unsent > 0 || (c->state == OPEN && c->pushed < options.push_count)) events |= POLLOUT;
+    if (c->ended || (unsent >= UNSENT_HIGH && c->state != FINISHING)) return events;
     if (c->faulty && options.slow && (c->state == OPEN || c->state == CLOSING)) {
         /* Twenty reads a second are smooth enough, and need no precise timer. */
         double rate = (double)options.slow, portion = rate < 20 ? 1 : rate / 20;
@@ -1046,8 +940,7 @@ static short wanted_events(const struct server *s, struct connection *c, double 
     return events | POLLIN;
 }
 
-static void on_deadline(struct server *s, struct connection *c)
-{
+static void on_deadline(struct server *s, struct connection *c) {
     if (c->state == UPGRADING) {
         refuse_upgrade(s, c, 408);
         return;
@@ -1059,8 +952,7 @@ static void on_deadline(struct server *s, struct connection *c)
 
 /* Shuts down writing, then waits for the client to do the same. Closing at once, with bytes unread,
  * would make TCP send a reset, and that can destroy the last frames on their way. */
-static void finish_some(struct server *s, struct connection *c)
-{
+static void finish_some(struct server *s, struct connection *c) {
     if (buffer_size(&c->unsent) == 0 && !c->shut) {
         shutdown(c->fd, SHUT_WR);
         c->shut = true;
@@ -1072,30 +964,20 @@ static void finish_some(struct server *s, struct connection *c)
     }
 }
 
-static void serve(struct server *s, struct connection *c, const struct pollfd *polled)
-{
-    if (polled->events & POLLIN && polled->revents)
-        read_some(s, c);
-    if (c->state == OPEN)
-        push_messages(c);
-    if (c->state != VANISHED && c->state != DEAD)
-        flush_unsent(s, c);
-    if (c->state == FINISHING)
-        finish_some(s, c);
-    if (c->state != DEAD && s->now >= c->deadline)
-        on_deadline(s, c);
+static void serve(struct server *s, struct connection *c, const struct pollfd *polled) {
+    if (polled->events & POLLIN && polled->revents) read_some(s, c);
+    if (c->state == OPEN) push_messages(c);
+    if (c->state != VANISHED && c->state != DEAD) flush_unsent(s, c);
+    if (c->state == FINISHING) finish_some(s, c);
+    if (c->state != DEAD && s->now >= c->deadline) on_deadline(s, c);
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
 
-static void set_nonblocking(int fd)
-{
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
+static void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 /* "127.0.0.1:9001" or "[::1]:9001"; returns the port. */
-static int describe_address(const struct sockaddr_storage *address, socklen_t size, char out[80])
-{
+static int describe_address(const struct sockaddr_storage *address, socklen_t size, char out[80]) {
     char host[64] = "?", port[8] = "0";
     getnameinfo((const struct sockaddr *)address, size, host, sizeof host, port, sizeof port,
                 NI_NUMERICHOST | NI_NUMERICSERV);
@@ -1104,8 +986,7 @@ static int describe_address(const struct sockaddr_storage *address, socklen_t si
 }
 
 /* The listening socket, or -1 with errno. */
-static int open_listener(int port)
-{
+static int open_listener(int port) {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                              .ai_socktype = SOCK_STREAM};
     struct addrinfo *address;
@@ -1129,8 +1010,7 @@ static int open_listener(int port)
     return fd;
 }
 
-static void listen_again(struct server *s)
-{
+static void listen_again(struct server *s) {
     s->listener = open_listener(s->port);
     if (s->listener < 0) {
         log_line("can't listen again: %s", strerror(errno));
@@ -1141,8 +1021,7 @@ static void listen_again(struct server *s)
     s->listen_at = NEVER;
 }
 
-static void add_connection(struct server *s, int fd, const char *address)
-{
+static void add_connection(struct server *s, int fd, const char *address) {
     int on = 1;
     struct connection *c = reallocate(NULL, sizeof *c);
     memset(c, 0, sizeof *c);
@@ -1163,8 +1042,7 @@ static void add_connection(struct server *s, int fd, const char *address)
     log_line("connection %lu from %s", c->number, address);
 }
 
-static void accept_connections(struct server *s)
-{
+static void accept_connections(struct server *s) {
     for (int i = 0; i < 64; i++) {
         struct sockaddr_storage address = {0};
         socklen_t size = sizeof address;
@@ -1182,42 +1060,34 @@ static void accept_connections(struct server *s)
     }
 }
 
-static void free_connection(struct connection *c)
-{
-    if (c->fd >= 0)
-        close(c->fd);
+static void free_connection(struct connection *c) {
+    if (c->fd >= 0) close(c->fd);
     free(c->request.data);
     free(c->unsent.data);
     free(c->message.data);
     free(c);
 }
 
-static void free_dead_connections(struct server *s)
-{
+static void free_dead_connections(struct server *s) {
     size_t kept = 0;
     for (size_t i = 0; i < s->count; i++) {
-        if (s->connections[i]->state == DEAD)
-            free_connection(s->connections[i]);
-        else
-            s->connections[kept++] = s->connections[i];
+        if (s->connections[i]->state == DEAD) free_connection(s->connections[i]);
+        else s->connections[kept++] = s->connections[i];
     }
     s->count = kept;
 }
 
 /* Milliseconds for poll until the time wake, rounded up so that it is not a moment early. */
-static int poll_timeout(const struct server *s, double wake)
-{
+static int poll_timeout(const struct server *s, double wake) {
     double left_ms = (wake - s->now) * 1000;
-    if (wake >= NEVER)
-        return -1;
+    if (wake >= NEVER) return -1;
     return left_ms <= 0 ? 0 : left_ms >= 60000 ? 60000 : (int)left_ms + 1;
 }
 
 /* Signals write into stop_pipe, so that none can slip in between a check and poll. */
 static int stop_pipe[2];
 
-static void on_signal(int number)
-{
+static void on_signal(int number) {
     int error = errno;
     ssize_t ignored = write(stop_pipe[1], "", 1);
     (void)ignored;
@@ -1226,8 +1096,7 @@ static void on_signal(int number)
 }
 
 /* Returns false when it is time to stop. */
-static bool run_turn(struct server *s)
-{
+static bool run_turn(struct server *s) {
     double wake = options.lifetime > 0 ? options.lifetime : NEVER;
     bool accepting = s->listener >= 0 && s->now >= s->accept_at;
     double accept_wake = accepting || s->listener < 0 ? NEVER : s->accept_at;
@@ -1239,27 +1108,22 @@ static bool run_turn(struct server *s)
     for (size_t i = 0; i < count; i++) {
         short events = wanted_events(s, s->connections[i], &wake);
         /* poll reports errors even where nothing is asked: such a connection is left out. */
-        s->polls[2 + i] = (struct pollfd){.fd = events ? s->connections[i]->fd : -1,
-                                          .events = events};
+        s->polls[2 + i] =
+            (struct pollfd){.fd = events ? s->connections[i]->fd : -1, .events = events};
     }
     if (poll(s->polls, (nfds_t)(count + 2), poll_timeout(s, wake)) < 0 && errno != EINTR)
         die("poll");
     s->now = seconds_since_start();
-    if (s->polls[0].revents || (options.lifetime > 0 && s->now >= options.lifetime))
-        return false;
-    for (size_t i = 0; i < count; i++)
-        serve(s, s->connections[i], &s->polls[2 + i]);
+    if (s->polls[0].revents || (options.lifetime > 0 && s->now >= options.lifetime)) return false;
+    for (size_t i = 0; i < count; i++) serve(s, s->connections[i], &s->polls[2 + i]);
     free_dead_connections(s);
-    if (accepting && s->listener >= 0 && s->polls[1].revents)
-        accept_connections(s);
-    if (s->now >= s->listen_at)
-        listen_again(s);
+    if (accepting && s->listener >= 0 && s->polls[1].revents) accept_connections(s);
+    if (s->now >= s->listen_at) listen_again(s);
     return true;
 }
 
 /* Says 1001 (going away) as far as the kernel takes it at once. */
-static void stop(struct server *s)
-{
+static void stop(struct server *s) {
     log_line("stopping");
     for (size_t i = 0; i < s->count; i++) {
         struct connection *c = s->connections[i];
@@ -1269,22 +1133,18 @@ static void stop(struct server *s)
         }
         free_connection(c);
     }
-    if (s->listener >= 0)
-        close(s->listener);
-    if (s->ledger >= 0)
-        close(s->ledger);
+    if (s->listener >= 0) close(s->listener);
+    if (s->ledger >= 0) close(s->ledger);
     free(s->ledger_line.data);
     free(s->connections);
     free(s->polls);
 }
 
-static void set_up_process(void)
-{
+static void set_up_process(void) {
     struct sigaction action = {.sa_handler = on_signal};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     struct rlimit files;
-    if (pipe(stop_pipe) != 0)
-        die("pipe");
+    if (pipe(stop_pipe) != 0) die("pipe");
     set_nonblocking(stop_pipe[1]);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -1297,8 +1157,7 @@ static void set_up_process(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct server s = {.listener = -1, .listen_at = NEVER, .ledger = -1};
     struct sockaddr_storage address = {0};
     socklen_t size = sizeof address;
@@ -1309,12 +1168,10 @@ int main(int argc, char **argv)
     set_up_process();
     if (options.ledger) {
         s.ledger = open(options.ledger, O_WRONLY | O_CREAT | O_APPEND, 0644);
-        if (s.ledger < 0)
-            die(options.ledger);
+        if (s.ledger < 0) die(options.ledger);
     }
     s.listener = open_listener((int)options.port);
-    if (s.listener < 0)
-        die("listen");
+    if (s.listener < 0) die("listen");
     getsockname(s.listener, (struct sockaddr *)&address, &size);
     s.port = describe_address(&address, size, text);
     start_time = seconds_since_start();

@@ -28,22 +28,23 @@ enum { SERVER_START_MS = 5000, MESSAGES_MAX = 1024 };
 /* What is done to the server, and when. Each START gives other options to chaos_server. */
 typedef enum server_action { START, KILL, STOP, CONTINUE } server_action;
 typedef struct step {
-    int           at_ms;
+    int at_ms;
     server_action action;
-    const char   *cut_after, *refuse_for; /* NULL: not cutting, not refusing */
-    const char   *text;
+    const char *cut_after, *refuse_for; /* NULL: not cutting, not refusing */
+    const char *text;
 } step;
 
 static const step steps[] = {
-    {  2000, KILL,     NULL,   NULL,  "dies (kill -9)" },
-    {  3200, START,    NULL,   NULL,  "is back" },
-    {  5000, STOP,     NULL,   NULL,  "hangs: connections stay open, nothing is answered" },
-    {  7500, CONTINUE, NULL,   NULL,  "goes on" },
-    {  9000, KILL,     NULL,   NULL,  "dies (kill -9)" },
-    {  9100, START,    "1000", "0.5", "is back, but cuts each connection after 1000 bytes,\n"
-                                      "                   and then refuses all for 0.5 s" },
-    { 13000, KILL,     NULL,   NULL,  "dies (kill -9)" },
-    { 13100, START,    NULL,   NULL,  "is back, and well" },
+    {2000, KILL, NULL, NULL, "dies (kill -9)"},
+    {3200, START, NULL, NULL, "is back"},
+    {5000, STOP, NULL, NULL, "hangs: connections stay open, nothing is answered"},
+    {7500, CONTINUE, NULL, NULL, "goes on"},
+    {9000, KILL, NULL, NULL, "dies (kill -9)"},
+    {9100, START, "1000", "0.5",
+     "is back, but cuts each connection after 1000 bytes,\n"
+     "                   and then refuses all for 0.5 s"},
+    {13000, KILL, NULL, NULL, "dies (kill -9)"},
+    {13100, START, NULL, NULL, "is back, and well"},
 };
 enum { STEP_COUNT = sizeof steps / sizeof steps[0] };
 
@@ -51,17 +52,17 @@ enum { STEP_COUNT = sizeof steps / sizeof steps[0] };
 typedef enum fate { UNSETTLED, DELIVERED, DROPPED } fate;
 
 typedef struct demo {
-    const char  *server_program;
+    const char *server_program;
     mtws_client *ws;
-    int          server_output; /* kept open: a server without a reader would die of SIGPIPE */
-    int          port;
-    uint64_t     start_us;
-    uint64_t     last_delivery_us, longest_gap_us;
-    uint64_t     sent; /* ids are 1 to sent, and so are the numbers in the messages */
-    uint64_t     echoed;
-    fate         fates[MESSAGES_MAX + 1];
-    uint64_t     arrivals[MESSAGES_MAX + 1]; /* in the ledger */
-    uint64_t     out_of_order, unknown;
+    int server_output; /* kept open: a server without a reader would die of SIGPIPE */
+    int port;
+    uint64_t start_us;
+    uint64_t last_delivery_us, longest_gap_us;
+    uint64_t sent; /* ids are 1 to sent, and so are the numbers in the messages */
+    uint64_t echoed;
+    fate fates[MESSAGES_MAX + 1];
+    uint64_t arrivals[MESSAGES_MAX + 1]; /* in the ledger */
+    uint64_t out_of_order, unknown;
 } demo;
 
 /* What must not outlive this program. Read by a signal handler, so plain and global. */
@@ -70,26 +71,20 @@ static char ledger[256];
 
 /* ---- time and text -------------------------------------------------------------------------- */
 
-static uint64_t now_us(void)
-{
+static uint64_t now_us(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static int elapsed_ms(const demo *d)
-{
-    return (int)((now_us() - d->start_us) / 1000);
-}
+static int elapsed_ms(const demo *d) { return (int)((now_us() - d->start_us) / 1000); }
 
-static void say(const demo *d, const char *who, const char *what)
-{
+static void say(const demo *d, const char *who, const char *what) {
     printf("%7.2f s  %-6s  %s\n", elapsed_ms(d) / 1000.0, who, what);
     fflush(stdout);
 }
 
-static bool complain(const char *what, const char *why)
-{
+static bool complain(const char *what, const char *why) {
     fprintf(stderr, "demo: %s: %s\n", what, why);
     return false;
 }
@@ -97,8 +92,7 @@ static bool complain(const char *what, const char *why)
 /* ---- the server ----------------------------------------------------------------------------- */
 
 /* Async-signal-safe: the watchdog calls it too. */
-static void kill_server(void)
-{
+static void kill_server(void) {
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
@@ -110,19 +104,16 @@ static void kill_server(void)
     sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-static void on_signal(int number)
-{
+static void on_signal(int number) {
     static const char timed_out[] = "demo: took too long, ended by its watchdog\n";
     kill_server();
     unlink(ledger);
-    if (number == SIGALRM && write(STDERR_FILENO, timed_out, sizeof timed_out - 1) < 0)
-        _exit(1);
+    if (number == SIGALRM && write(STDERR_FILENO, timed_out, sizeof timed_out - 1) < 0) _exit(1);
     _exit(1);
 }
 
-static void catch_signals(void)
-{
-    static const int numbers[] = { SIGALRM, SIGINT, SIGTERM, SIGHUP };
+static void catch_signals(void) {
+    static const int numbers[] = {SIGALRM, SIGINT, SIGTERM, SIGHUP};
     struct sigaction action;
     memset(&action, 0, sizeof action);
     sigfillset(&action.sa_mask);
@@ -133,12 +124,11 @@ static void catch_signals(void)
 }
 
 /* In the child. It ends by itself should this program be killed. */
-static void exec_server(const demo *d, const step *how, int output)
-{
+static void exec_server(const demo *d, const step *how, int output) {
     char port[16];
     snprintf(port, sizeof port, "%d", d->port);
-    const char *arguments[16] = { d->server_program, "-q", "--port", port, "--ledger", ledger,
-                                  "--lifetime", "60" };
+    const char *arguments[16] = {d->server_program, "-q",   "--port",     port,
+                                 "--ledger",        ledger, "--lifetime", "60"};
     size_t count = 8;
     if (how->cut_after) {
         arguments[count++] = "--cut-after";
@@ -148,19 +138,17 @@ static void exec_server(const demo *d, const step *how, int output)
         arguments[count++] = "--refuse-for";
         arguments[count++] = how->refuse_for;
     }
-    if (dup2(output, STDOUT_FILENO) >= 0)
-        execv(d->server_program, (char *const *)arguments);
+    if (dup2(output, STDOUT_FILENO) >= 0) execv(d->server_program, (char *const *)arguments);
     fprintf(stderr, "demo: %s: %s\n", d->server_program, strerror(errno));
     _exit(127);
 }
 
 /* The server's first line of output ends with its port. */
-static bool read_port(demo *d)
-{
+static bool read_port(demo *d) {
     char line[128];
     size_t size = 0;
     do {
-        struct pollfd readable = { d->server_output, POLLIN, 0 };
+        struct pollfd readable = {d->server_output, POLLIN, 0};
         int ready = poll(&readable, 1, SERVER_START_MS);
         ssize_t got = ready > 0 ? read(d->server_output, line + size, 1) : 0;
         if (got <= 0)
@@ -173,14 +161,11 @@ static bool read_port(demo *d)
     return true;
 }
 
-static bool start_server(demo *d, const step *how)
-{
+static bool start_server(demo *d, const step *how) {
     int ends[2];
-    if (d->server_output >= 0)
-        close(d->server_output);
+    if (d->server_output >= 0) close(d->server_output);
     d->server_output = -1;
-    if (pipe(ends) < 0)
-        return complain("pipe", strerror(errno));
+    if (pipe(ends) < 0) return complain("pipe", strerror(errno));
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before); /* the handlers must know of every child */
@@ -194,18 +179,16 @@ static bool start_server(demo *d, const step *how)
     sigprocmask(SIG_SETMASK, &before, NULL);
     close(ends[1]);
     d->server_output = ends[0];
-    if (pid < 0)
-        return complain("fork", strerror(errno));
+    if (pid < 0) return complain("fork", strerror(errno));
     return read_port(d);
 }
 
-static bool take_step(demo *d, const step *s)
-{
+static bool take_step(demo *d, const step *s) {
     say(d, "server", s->text);
     switch (s->action) {
-    case START:    return start_server(d, s);
-    case KILL:     kill_server(); return true;
-    case STOP:     return kill((pid_t)server_pid, SIGSTOP) == 0;
+    case START: return start_server(d, s);
+    case KILL: kill_server(); return true;
+    case STOP: return kill((pid_t)server_pid, SIGSTOP) == 0;
     case CONTINUE: return kill((pid_t)server_pid, SIGCONT) == 0;
     }
     return false;
@@ -213,8 +196,7 @@ static bool take_step(demo *d, const step *s)
 
 /* ---- the client ----------------------------------------------------------------------------- */
 
-static bool start_client(demo *d)
-{
+static bool start_client(demo *d) {
     mtws_options options = {
         .max_reconnect_attempts = MTWS_UNLIMITED,
         .initial_reconnect_delay_ms = 250,
@@ -226,25 +208,21 @@ static bool start_client(demo *d)
     char url[64];
     snprintf(url, sizeof url, "ws://127.0.0.1:%d/", d->port);
     mtws_result result = mtws_create(&d->ws, &options);
-    if (result == MTWS_OK)
-        result = mtws_connect(d->ws, url, NULL);
+    if (result == MTWS_OK) result = mtws_connect(d->ws, url, NULL);
     return result == MTWS_OK || complain("client", mtws_result_text(result));
 }
 
-static bool send_numbered(demo *d)
-{
+static bool send_numbered(demo *d) {
     char text[64];
     uint64_t id;
     int size = snprintf(text, sizeof text, "message %llu", (unsigned long long)(d->sent + 1));
     mtws_result result = mtws_send(d->ws, MTWS_TEXT, text, (size_t)size, 0, &id);
-    if (result != MTWS_OK)
-        return complain("mtws_send", mtws_result_text(result));
+    if (result != MTWS_OK) return complain("mtws_send", mtws_result_text(result));
     d->sent++;
     return id == d->sent || complain("mtws_send", "ids do not follow the calls");
 }
 
-static void show_state(const demo *d, const mtws_event *change)
-{
+static void show_state(const demo *d, const mtws_event *change) {
     char text[256];
     const char *name = mtws_state_name(change->state);
     if (change->state == MTWS_STATE_ERROR)
@@ -252,44 +230,36 @@ static void show_state(const demo *d, const mtws_event *change)
     if (change->state == MTWS_STATE_RECONNECTING)
         snprintf(text, sizeof text, "%s in %.2f s: %s", name, change->retry_ms / 1000.0,
                  change->reason);
-    else
-        snprintf(text, sizeof text, "%s%s%s", name, *change->reason ? ": " : "", change->reason);
+    else snprintf(text, sizeof text, "%s%s%s", name, *change->reason ? ": " : "", change->reason);
     say(d, "client", text);
 }
 
 /* A range of ids may hold some that an earlier event has settled. */
-static void settle(demo *d, const mtws_event *event, fate which)
-{
+static void settle(demo *d, const mtws_event *event, fate which) {
     for (uint64_t id = event->first_id; id <= event->id && id <= d->sent; id++)
-        if (d->fates[id] == UNSETTLED)
-            d->fates[id] = which;
+        if (d->fates[id] == UNSETTLED) d->fates[id] = which;
 }
 
-static void note_delivery(demo *d)
-{
+static void note_delivery(demo *d) {
     uint64_t now = now_us();
     if (d->last_delivery_us && now - d->last_delivery_us > d->longest_gap_us)
         d->longest_gap_us = now - d->last_delivery_us;
     d->last_delivery_us = now;
 }
 
-static uint64_t count_fates(const demo *d, fate which)
-{
+static uint64_t count_fates(const demo *d, fate which) {
     uint64_t count = 0;
-    for (uint64_t id = 1; id <= d->sent; id++)
-        count += d->fates[id] == which;
+    for (uint64_t id = 1; id <= d->sent; id++) count += d->fates[id] == which;
     return count;
 }
 
 /* One turn of the client; false when it has ended. */
-static bool pump(demo *d, int timeout_ms)
-{
+static bool pump(demo *d, int timeout_ms) {
     mtws_event event;
-    if (mtws_poll(d->ws, &event, timeout_ms) < 0)
-        return false;
+    if (mtws_poll(d->ws, &event, timeout_ms) < 0) return false;
     switch (event.type) {
-    case MTWS_EVENT_STATE:     show_state(d, &event); break;
-    case MTWS_EVENT_MESSAGE:   d->echoed++; break;
+    case MTWS_EVENT_STATE: show_state(d, &event); break;
+    case MTWS_EVENT_MESSAGE: d->echoed++; break;
     case MTWS_EVENT_DELIVERED:
         settle(d, &event, DELIVERED);
         note_delivery(d);
@@ -298,38 +268,32 @@ static bool pump(demo *d, int timeout_ms)
         settle(d, &event, DROPPED);
         say(d, "client", mtws_result_text(event.result));
         break;
-    default:
-        break;
+    default: break;
     }
     return true;
 }
 
-static bool run(demo *d)
-{
+static bool run(demo *d) {
     int next_send = 0;
     size_t next_step = 0;
     while (elapsed_ms(d) < END_MS) {
         int now = elapsed_ms(d);
         if (next_step < STEP_COUNT && now >= steps[next_step].at_ms) {
-            if (!take_step(d, &steps[next_step++]))
-                return false;
+            if (!take_step(d, &steps[next_step++])) return false;
             continue;
         }
         if (now >= next_send) {
-            if (!send_numbered(d))
-                return false;
+            if (!send_numbered(d)) return false;
             next_send += SEND_EVERY_MS;
         }
         int until = next_send;
         if (next_step < STEP_COUNT && steps[next_step].at_ms < until)
             until = steps[next_step].at_ms;
-        if (!pump(d, until > now ? until - now : 0))
-            return complain("client", "has given up");
+        if (!pump(d, until > now ? until - now : 0)) return complain("client", "has given up");
     }
     say(d, "client", "sends no more, and waits until everything is delivered");
     while (count_fates(d, UNSETTLED) > 0 && elapsed_ms(d) < END_MS + SETTLE_MS)
-        if (!pump(d, 100))
-            return complain("client", "has given up");
+        if (!pump(d, 100)) return complain("client", "has given up");
     mtws_disconnect(d->ws, 1000, NULL);
     while (pump(d, 1000)) {
     }
@@ -339,11 +303,9 @@ static bool run(demo *d)
 /* ---- the account ---------------------------------------------------------------------------- */
 
 /* Each line: connection number, kind, size, payload. */
-static bool read_ledger(demo *d)
-{
+static bool read_ledger(demo *d) {
     FILE *file = fopen(ledger, "r");
-    if (!file)
-        return complain(ledger, strerror(errno));
+    if (!file) return complain(ledger, strerror(errno));
     char line[256];
     unsigned long long number, highest = 0;
     while (fgets(line, sizeof line, file)) {
@@ -361,13 +323,11 @@ static bool read_ledger(demo *d)
     return true;
 }
 
-static void show_row(const char *what, uint64_t count, const char *note)
-{
+static void show_row(const char *what, uint64_t count, const char *note) {
     printf("  %-24s %6llu   %s\n", what, (unsigned long long)count, note);
 }
 
-static bool show_account(const demo *d)
-{
+static bool show_account(const demo *d) {
     mtws_stats stats;
     mtws_get_stats(d->ws, &stats);
     uint64_t received = 0, again = 0, lost = 0;
@@ -389,15 +349,13 @@ static bool show_account(const demo *d)
     show_row("longest gap", d->longest_gap_us / 1000, "ms between two deliveries");
     show_row("out of order", d->out_of_order, "in its ledger, first arrivals");
     show_row("lost", lost, "sent, but not in its ledger");
-    if (d->unknown > 0)
-        show_row("not understood", d->unknown, "lines of its ledger");
+    if (d->unknown > 0) show_row("not understood", d->unknown, "lines of its ledger");
     bool good = lost == 0 && d->out_of_order == 0 && d->unknown == 0 && delivered == d->sent;
     printf("\n%s\n", good ? "Nothing was lost." : "FAILED");
     return good;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static demo d;
     d.server_program = argc > 1 ? argv[1] : "./chaos_server";
     d.server_output = -1;
@@ -411,14 +369,13 @@ int main(int argc, char **argv)
     close(file);
     catch_signals();
 
-    static const step first = { 0, START, NULL, NULL, "starts" };
+    static const step first = {0, START, NULL, NULL, "starts"};
     d.start_us = now_us();
     bool good = take_step(&d, &first) && start_client(&d) && run(&d);
     kill_server();
     good = good && read_ledger(&d) && show_account(&d);
     mtws_destroy(d.ws);
     unlink(ledger);
-    if (d.server_output >= 0)
-        close(d.server_output);
+    if (d.server_output >= 0) close(d.server_output);
     return good ? 0 : 1;
 }

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #ifndef PIPE_BUF
-#  define PIPE_BUF 512 /* the least that POSIX allows */
+#define PIPE_BUF 512 /* the least that POSIX allows */
 #endif
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_DROPPED = 3 };
@@ -70,41 +70,41 @@ static const char help[] =
 
 typedef struct settings {
     mtws_options options;
-    const char  *url;
-    mtws_pair   *headers, *params; /* room for as many as there are arguments */
-    size_t       header_count, param_count;
-    mtws_kind    kind;
-    unsigned     send_flags;
-    size_t       max_size;
-    uint64_t     count;       /* 0: no limit */
-    uint64_t     wait_ms;     /* NEVER: until count is reached */
-    uint64_t     timeout_ms;  /* NEVER: none */
-    bool         quiet, stats;
+    const char *url;
+    mtws_pair *headers, *params; /* room for as many as there are arguments */
+    size_t header_count, param_count;
+    mtws_kind kind;
+    unsigned send_flags;
+    size_t max_size;
+    uint64_t count;      /* 0: no limit */
+    uint64_t wait_ms;    /* NEVER: until count is reached */
+    uint64_t timeout_ms; /* NEVER: none */
+    bool quiet, stats;
 } settings;
 
 /* Bytes on their way in or out: those between start and end. */
 typedef struct buffer {
     uint8_t *data;
-    size_t   capacity, start, end;
+    size_t capacity, start, end;
 } buffer;
 
 typedef struct cat {
     const settings *set;
     mtws_client *ws;
-    buffer   in, out;
-    size_t   scanned;      /* of in, from start: known to hold no newline */
+    buffer in, out;
+    size_t scanned; /* of in, from start: known to hold no newline */
     uint64_t line_number;
-    bool     line_too_long; /* its beginning has been thrown away */
-    bool     in_ended;
-    bool     held;          /* the queue was full: nothing is read until MTWS_EVENT_WRITABLE */
-    bool     paused;
-    bool     was_connected;
-    bool     closing;
-    bool     out_broken;
-    bool     failed;
+    bool line_too_long; /* its beginning has been thrown away */
+    bool in_ended;
+    bool held; /* the queue was full: nothing is read until MTWS_EVENT_WRITABLE */
+    bool paused;
+    bool was_connected;
+    bool closing;
+    bool out_broken;
+    bool failed;
     uint64_t received, refused;
-    uint64_t give_up_at;    /* times in ms of the monotonic clock */
-    uint64_t wait_until;    /* NEVER until the input has ended and everything is delivered */
+    uint64_t give_up_at; /* times in ms of the monotonic clock */
+    uint64_t wait_until; /* NEVER until the input has ended and everything is delivered */
 } cat;
 
 /* ---- signals: a handler may set a flag and call mtws_wake ----------------------------------- */
@@ -112,18 +112,14 @@ typedef struct cat {
 static mtws_client *volatile signal_client;
 static volatile sig_atomic_t signal_seen;
 
-static void on_signal(int number)
-{
+static void on_signal(int number) {
     (void)number;
-    if (signal_seen)
-        _exit(EXIT_FAILED);
+    if (signal_seen) _exit(EXIT_FAILED);
     signal_seen = 1;
-    if (signal_client)
-        mtws_wake(signal_client);
+    if (signal_client) mtws_wake(signal_client);
 }
 
-static void catch_signals(mtws_client *ws)
-{
+static void catch_signals(mtws_client *ws) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
@@ -137,8 +133,7 @@ static void catch_signals(mtws_client *ws)
 
 /* ---- small things --------------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
-{
+static uint64_t now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
@@ -146,40 +141,31 @@ static uint64_t now_ms(void)
 
 /* A standard descriptor that is closed would be given to the first socket. Standard output is
  * opened for reading, so that writing to it stays the error that it was. */
-static void fill_standard_descriptors(void)
-{
+static void fill_standard_descriptors(void) {
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) != fd)
             _exit(EXIT_FAILED);
 }
 
-static size_t buffer_size(const buffer *b)
-{
-    return b->end - b->start;
-}
+static size_t buffer_size(const buffer *b) { return b->end - b->start; }
 
-static bool buffer_make(buffer *b, size_t capacity)
-{
+static bool buffer_make(buffer *b, size_t capacity) {
     b->data = malloc(capacity);
     b->capacity = capacity;
     return b->data != NULL;
 }
 
 /* Room at the end for at least size bytes, which the caller knows to be free in all. */
-static void buffer_make_room(buffer *b, size_t size)
-{
-    if (b->start == b->end)
-        b->start = b->end = 0;
-    if (b->capacity - b->end >= size)
-        return;
+static void buffer_make_room(buffer *b, size_t size) {
+    if (b->start == b->end) b->start = b->end = 0;
+    if (b->capacity - b->end >= size) return;
     memmove(b->data, b->data + b->start, buffer_size(b));
     b->end = buffer_size(b);
     b->start = 0;
 }
 
-static void log_text(void *ctx, mtws_level level, const char *item, const char *text)
-{
-    static const char *const names[] = { "", "error", "warning", "info", "debug" };
+static void log_text(void *ctx, mtws_level level, const char *item, const char *text) {
+    static const char *const names[] = {"", "error", "warning", "info", "debug"};
     (void)ctx;
     fprintf(stderr, "mtwscat: [%s] %s: %s\n", names[level], item, text);
 }
@@ -187,31 +173,47 @@ static void log_text(void *ctx, mtws_level level, const char *item, const char *
 /* ---- options -------------------------------------------------------------------------------- */
 
 typedef enum option_id {
-    OPT_BINARY, OPT_COUNT, OPT_WAIT, OPT_TIMEOUT, OPT_HEADER, OPT_PARAM, OPT_SUBPROTOCOLS,
-    OPT_NO_RECONNECT, OPT_ATTEMPTS, OPT_DELAY, OPT_HEARTBEAT, OPT_ONCE, OPT_CONFIRM, OPT_MAX_SIZE,
-    OPT_QUIET, OPT_VERBOSE, OPT_STATS, OPT_HELP, OPT_VERSION, OPT_UNKNOWN
+    OPT_BINARY,
+    OPT_COUNT,
+    OPT_WAIT,
+    OPT_TIMEOUT,
+    OPT_HEADER,
+    OPT_PARAM,
+    OPT_SUBPROTOCOLS,
+    OPT_NO_RECONNECT,
+    OPT_ATTEMPTS,
+    OPT_DELAY,
+    OPT_HEARTBEAT,
+    OPT_ONCE,
+    OPT_CONFIRM,
+    OPT_MAX_SIZE,
+    OPT_QUIET,
+    OPT_VERBOSE,
+    OPT_STATS,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_UNKNOWN
 } option_id;
 
 static const struct {
     const char *name;
-    bool        has_value;
-} option_names[] = { /* in the order of option_id */
-    { "-b", false }, { "-n", true }, { "-w", true }, { "-t", true }, { "-H", true },
-    { "-p", true }, { "-s", true }, { "--no-reconnect", false }, { "--attempts", true },
-    { "--delay", true }, { "--heartbeat", true }, { "--once", false }, { "--confirm", true },
-    { "--max-size", true }, { "-q", false }, { "-v", false }, { "--stats", false },
-    { "--help", false }, { "--version", false },
+    bool has_value;
+} option_names[] = {
+    /* in the order of option_id */
+    {"-b", false},        {"-n", true},         {"-w", true},          {"-t", true},
+    {"-H", true},         {"-p", true},         {"-s", true},          {"--no-reconnect", false},
+    {"--attempts", true}, {"--delay", true},    {"--heartbeat", true}, {"--once", false},
+    {"--confirm", true},  {"--max-size", true}, {"-q", false},         {"-v", false},
+    {"--stats", false},   {"--help", false},    {"--version", false},
 };
 
 /* Values are never repeated in an error: they may be passwords or tokens. */
-static void usage_error(const char *name, const char *problem)
-{
+static void usage_error(const char *name, const char *problem) {
     fprintf(stderr, "mtwscat: %s%s%s; see mtwscat --help\n", name, *name ? ": " : "", problem);
     exit(EXIT_USAGE);
 }
 
-static uint64_t parse_number(const char *name, const char *text, uint64_t min, uint64_t max)
-{
+static uint64_t parse_number(const char *name, const char *text, uint64_t min, uint64_t max) {
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
@@ -224,8 +226,7 @@ static uint64_t parse_number(const char *name, const char *text, uint64_t min, u
     return value;
 }
 
-static uint64_t parse_seconds(const char *name, const char *text)
-{
+static uint64_t parse_seconds(const char *name, const char *text) {
     char *end;
     double seconds = strtod(text, &end);
     if (end == text || *end || !(seconds >= 0 && seconds <= 1e9))
@@ -234,34 +235,23 @@ static uint64_t parse_seconds(const char *name, const char *text)
 }
 
 /* Cuts "name<separator>value" in two where it stands. */
-static mtws_pair parse_pair(const char *name, char *text, char separator)
-{
+static mtws_pair parse_pair(const char *name, char *text, char separator) {
     char *cut = strchr(text, separator);
     if (!cut || cut == text)
         usage_error(name, separator == ':' ? "needs 'Name: value'" : "needs name=value");
     *cut++ = '\0';
-    if (separator == ':')
-        cut += strspn(cut, " \t");
-    mtws_pair pair = { text, cut };
+    if (separator == ':') cut += strspn(cut, " \t");
+    mtws_pair pair = {text, cut};
     return pair;
 }
 
-static void parse_connection(settings *set, option_id id, const char *name, char *value)
-{
+static void parse_connection(settings *set, option_id id, const char *name, char *value) {
     mtws_options *options = &set->options;
     switch (id) {
-    case OPT_HEADER:
-        set->headers[set->header_count++] = parse_pair(name, value, ':');
-        break;
-    case OPT_PARAM:
-        set->params[set->param_count++] = parse_pair(name, value, '=');
-        break;
-    case OPT_SUBPROTOCOLS:
-        options->subprotocols = value;
-        break;
-    case OPT_NO_RECONNECT:
-        options->max_reconnect_attempts = MTWS_OFF;
-        break;
+    case OPT_HEADER: set->headers[set->header_count++] = parse_pair(name, value, ':'); break;
+    case OPT_PARAM: set->params[set->param_count++] = parse_pair(name, value, '='); break;
+    case OPT_SUBPROTOCOLS: options->subprotocols = value; break;
+    case OPT_NO_RECONNECT: options->max_reconnect_attempts = MTWS_OFF; break;
     case OPT_ATTEMPTS:
         options->max_reconnect_attempts = (int32_t)parse_number(name, value, 1, INT32_MAX);
         break;
@@ -276,17 +266,16 @@ static void parse_connection(settings *set, option_id id, const char *name, char
     }
 }
 
-static void apply_option(settings *set, option_id id, const char *name, char *value)
-{
+static void apply_option(settings *set, option_id id, const char *name, char *value) {
     switch (id) {
-    case OPT_BINARY:   set->kind = MTWS_BINARY; break;
-    case OPT_ONCE:     set->send_flags = MTWS_ONCE; break;
+    case OPT_BINARY: set->kind = MTWS_BINARY; break;
+    case OPT_ONCE: set->send_flags = MTWS_ONCE; break;
     case OPT_MAX_SIZE: set->max_size = (size_t)parse_number(name, value, 1, 1 << 30); break;
-    case OPT_COUNT:    set->count = parse_number(name, value, 1, UINT32_MAX); break;
-    case OPT_WAIT:     set->wait_ms = parse_seconds(name, value); break;
-    case OPT_TIMEOUT:  set->timeout_ms = parse_seconds(name, value); break;
-    case OPT_QUIET:    set->quiet = true; break;
-    case OPT_STATS:    set->stats = true; break;
+    case OPT_COUNT: set->count = parse_number(name, value, 1, UINT32_MAX); break;
+    case OPT_WAIT: set->wait_ms = parse_seconds(name, value); break;
+    case OPT_TIMEOUT: set->timeout_ms = parse_seconds(name, value); break;
+    case OPT_QUIET: set->quiet = true; break;
+    case OPT_STATS: set->stats = true; break;
     case OPT_CONFIRM:
         if (strcmp(value, "none") != 0 && strcmp(value, "pong") != 0)
             usage_error(name, "needs 'pong' or 'none'");
@@ -296,45 +285,33 @@ static void apply_option(settings *set, option_id id, const char *name, char *va
         set->options.logger.log = log_text;
         set->options.logger.level = MTWS_LOG_DEBUG;
         break;
-    case OPT_HELP:
-        fputs(help, stdout);
-        exit(fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED);
+    case OPT_HELP: fputs(help, stdout); exit(fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED);
     case OPT_VERSION:
         printf("mtwscat, with mtws.h %s\n", mtws_version());
         exit(fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED);
-    default:
-        parse_connection(set, id, name, value);
-        break;
+    default: parse_connection(set, id, name, value); break;
     }
 }
 
 /* -n VALUE, -nVALUE, --name, --name VALUE, --name=VALUE; gives back how many arguments it took. */
-static int parse_option(settings *set, char **arg)
-{
-    char letter[] = { '-', (*arg)[1], '\0' };
+static int parse_option(settings *set, char **arg) {
+    char letter[] = {'-', (*arg)[1], '\0'};
     bool is_long = letter[1] == '-';
     const char *name = is_long ? *arg : letter;
     char *value = NULL;
-    if (is_long && (value = strchr(*arg, '=')))
-        *value++ = '\0';
-    else if (!is_long && letter[1] && (*arg)[2])
-        value = *arg + 2;
+    if (is_long && (value = strchr(*arg, '='))) *value++ = '\0';
+    else if (!is_long && letter[1] && (*arg)[2]) value = *arg + 2;
     int id = 0;
-    while (id < OPT_UNKNOWN && strcmp(name, option_names[id].name) != 0)
-        id++;
-    if (id == OPT_UNKNOWN)
-        usage_error(name, "unknown option");
-    if (value && !option_names[id].has_value)
-        usage_error(name, "takes no value");
+    while (id < OPT_UNKNOWN && strcmp(name, option_names[id].name) != 0) id++;
+    if (id == OPT_UNKNOWN) usage_error(name, "unknown option");
+    if (value && !option_names[id].has_value) usage_error(name, "takes no value");
     bool separate = option_names[id].has_value && !value;
-    if (separate && !(value = arg[1]))
-        usage_error(name, "needs a value");
+    if (separate && !(value = arg[1])) usage_error(name, "needs a value");
     apply_option(set, (option_id)id, name, value);
     return separate ? 2 : 1;
 }
 
-static void parse_arguments(settings *set, int argc, char **argv)
-{
+static void parse_arguments(settings *set, int argc, char **argv) {
     memset(set, 0, sizeof *set);
     set->headers = calloc((size_t)argc + 1, sizeof *set->headers);
     set->params = calloc((size_t)argc + 1, sizeof *set->params);
@@ -350,17 +327,12 @@ static void parse_arguments(settings *set, int argc, char **argv)
     set->options.wakeable = true;
 
     for (char **arg = argv + 1; *arg;) {
-        if (**arg == '-')
-            arg += parse_option(set, arg);
-        else if (set->url)
-            usage_error("", "more than one URL");
-        else
-            set->url = *arg++;
+        if (**arg == '-') arg += parse_option(set, arg);
+        else if (set->url) usage_error("", "more than one URL");
+        else set->url = *arg++;
     }
-    if (!set->url)
-        usage_error("", "no URL");
-    if (set->wait_ms == NEVER && !set->count)
-        set->wait_ms = 0;
+    if (!set->url) usage_error("", "no URL");
+    if (set->wait_ms == NEVER && !set->count) set->wait_ms = 0;
     set->options.headers = set->headers;
     set->options.max_message_size = set->max_size;
     /* Twice the longest message, so that one can leave while the next comes in. */
@@ -370,14 +342,12 @@ static void parse_arguments(settings *set, int argc, char **argv)
 /* ---- closing -------------------------------------------------------------------------------- */
 
 /* Graceful; a second call ends the connection at once. */
-static void start_closing(cat *c)
-{
+static void start_closing(cat *c) {
     c->closing = true;
     mtws_disconnect(c->ws, 1000, NULL);
 }
 
-static void fail(cat *c, const char *what, const char *why)
-{
+static void fail(cat *c, const char *what, const char *why) {
     fprintf(stderr, "mtwscat: %s: %s\n", what, why);
     c->failed = true;
 }
@@ -385,35 +355,29 @@ static void fail(cat *c, const char *what, const char *why)
 /* ---- standard output ------------------------------------------------------------------------ */
 
 /* The client is paused while another message of the largest size would not fit. */
-static void pause_or_resume(cat *c)
-{
+static void pause_or_resume(cat *c) {
     bool full = c->out.capacity - buffer_size(&c->out) <= c->set->max_size;
-    if (full == c->paused)
-        return;
+    if (full == c->paused) return;
     c->paused = full;
     mtws_set_paused(c->ws, full);
 }
 
-static void put_message(cat *c, const mtws_event *message)
-{
+static void put_message(cat *c, const mtws_event *message) {
     bool done = c->set->count && c->received == c->set->count;
-    if (done || c->out_broken)
-        return;
+    if (done || c->out_broken) return;
     c->received++;
     buffer_make_room(&c->out, message->size + 1);
     memcpy(c->out.data + c->out.end, message->data, message->size);
     c->out.end += message->size;
-    if (message->kind == MTWS_TEXT || c->set->kind == MTWS_TEXT)
-        c->out.data[c->out.end++] = '\n';
+    if (message->kind == MTWS_TEXT || c->set->kind == MTWS_TEXT) c->out.data[c->out.end++] = '\n';
     pause_or_resume(c);
 }
 
 /* Never blocks: a pipe that poll calls writable takes PIPE_BUF bytes. O_NONBLOCK would not do, as
  * every program that has the same terminal shares it. */
-static void write_output(cat *c, int timeout_ms)
-{
+static void write_output(cat *c, int timeout_ms) {
     buffer *out = &c->out;
-    struct pollfd writable = { STDOUT_FILENO, POLLOUT, 0 };
+    struct pollfd writable = {STDOUT_FILENO, POLLOUT, 0};
     while (buffer_size(out) > 0 && poll(&writable, 1, timeout_ms) > 0) {
         size_t size = buffer_size(out) < PIPE_BUF ? buffer_size(out) : PIPE_BUF;
         ssize_t written = write(STDOUT_FILENO, out->data + out->start, size);
@@ -433,15 +397,12 @@ static void write_output(cat *c, int timeout_ms)
 
 /* ---- standard input ------------------------------------------------------------------------- */
 
-static void read_input(cat *c)
-{
+static void read_input(cat *c) {
     buffer *in = &c->in;
     buffer_make_room(in, in->capacity - buffer_size(in));
     ssize_t size = read(STDIN_FILENO, in->data + in->end, in->capacity - in->end);
-    if (size > 0)
-        in->end += (size_t)size;
-    else if (size == 0)
-        c->in_ended = true;
+    if (size > 0) in->end += (size_t)size;
+    else if (size == 0) c->in_ended = true;
     else if (errno != EAGAIN && errno != EINTR) {
         c->in_ended = true;
         fail(c, "standard input", strerror(errno));
@@ -449,8 +410,7 @@ static void read_input(cat *c)
 }
 
 /* Finds the next whole line, the last one without its newline too. *taken counts the newline. */
-static bool next_line(cat *c, size_t *size, size_t *taken)
-{
+static bool next_line(cat *c, size_t *size, size_t *taken) {
     buffer *in = &c->in;
     uint8_t *from = in->data + in->start;
     uint8_t *newline = memchr(from + c->scanned, '\n', buffer_size(in) - c->scanned);
@@ -472,15 +432,13 @@ static bool next_line(cat *c, size_t *size, size_t *taken)
     return false;
 }
 
-static void refuse_line(cat *c, const char *why)
-{
+static void refuse_line(cat *c, const char *why) {
     c->refused++;
     fprintf(stderr, "mtwscat: line %llu not sent: %s\n", (unsigned long long)c->line_number, why);
 }
 
 /* Sends what has been read, until the queue is full: then the line stays where it is. */
-static void send_lines(cat *c)
-{
+static void send_lines(cat *c) {
     size_t size, taken;
     while (!c->held && !c->closing && next_line(c, &size, &taken)) {
         const uint8_t *line = c->in.data + c->in.start;
@@ -494,36 +452,29 @@ static void send_lines(cat *c)
         c->line_number++;
         c->line_too_long = false;
         c->in.start += taken;
-        if (result == MTWS_ERR_TOO_BIG)
-            refuse_line(c, "longer than --max-size");
-        else if (result != MTWS_OK)
-            refuse_line(c, mtws_result_text(result));
+        if (result == MTWS_ERR_TOO_BIG) refuse_line(c, "longer than --max-size");
+        else if (result != MTWS_OK) refuse_line(c, mtws_result_text(result));
     }
 }
 
 /* ---- the client ----------------------------------------------------------------------------- */
 
-static void show_state(cat *c, const mtws_event *change)
-{
-    if (change->state == MTWS_STATE_CONNECTED)
-        c->was_connected = true;
+static void show_state(cat *c, const mtws_event *change) {
+    if (change->state == MTWS_STATE_CONNECTED) c->was_connected = true;
     bool failed = change->state == MTWS_STATE_FAILED;
     c->failed = c->failed || failed;
     /* ERROR is passed through; what follows it says the same reason, and what will be done. */
-    if ((c->set->quiet && !failed) || change->state == MTWS_STATE_ERROR)
-        return;
+    if ((c->set->quiet && !failed) || change->state == MTWS_STATE_ERROR) return;
     fprintf(stderr, "mtwscat: %s", mtws_state_name(change->state));
     if (change->state == MTWS_STATE_RECONNECTING)
         fprintf(stderr, " in %.2f s", change->retry_ms / 1000.0);
     if (change->result == MTWS_ERR_CLOSED)
         fprintf(stderr, ": the server closed with %u", (unsigned)change->close_code);
-    if (*change->reason)
-        fprintf(stderr, ": %s", change->reason);
+    if (*change->reason) fprintf(stderr, ": %s", change->reason);
     fputc('\n', stderr);
 }
 
-static void show_dropped(const mtws_event *dropped)
-{
+static void show_dropped(const mtws_event *dropped) {
     fprintf(stderr, "mtwscat: message %llu", (unsigned long long)dropped->first_id);
     if (dropped->id != dropped->first_id)
         fprintf(stderr, " to %llu", (unsigned long long)dropped->id);
@@ -532,17 +483,15 @@ static void show_dropped(const mtws_event *dropped)
 }
 
 /* Takes every event there is; false once nothing will happen any more. */
-static bool take_events(cat *c)
-{
+static bool take_events(cat *c) {
     for (;;) {
         mtws_event event;
         int result = mtws_poll(c->ws, &event, 0);
-        if (result <= 0)
-            return result == 0;
+        if (result <= 0) return result == 0;
         switch (event.type) {
-        case MTWS_EVENT_STATE:    show_state(c, &event); break;
-        case MTWS_EVENT_MESSAGE:  put_message(c, &event); break;
-        case MTWS_EVENT_DROPPED:  show_dropped(&event); break;
+        case MTWS_EVENT_STATE: show_state(c, &event); break;
+        case MTWS_EVENT_MESSAGE: put_message(c, &event); break;
+        case MTWS_EVENT_DROPPED: show_dropped(&event); break;
         case MTWS_EVENT_WRITABLE: c->held = false; break;
         default: break;
         }
@@ -550,69 +499,56 @@ static bool take_events(cat *c)
 }
 
 /* Messages that are neither delivered nor dropped. */
-static uint64_t unsettled(const cat *c)
-{
+static uint64_t unsettled(const cat *c) {
     mtws_stats stats;
     mtws_get_stats(c->ws, &stats);
     return stats.queued_messages;
 }
 
 /* Whether it is time to close: asked when all events have been taken. */
-static void decide(cat *c)
-{
+static void decide(cat *c) {
     uint64_t now = now_ms();
     if (now >= c->give_up_at) {
-        if (!c->failed)
-            fail(c, "gave up", "the time that -t allows has passed");
+        if (!c->failed) fail(c, "gave up", "the time that -t allows has passed");
         c->give_up_at = now + GRACE_MS;
         start_closing(c);
         return;
     }
-    if (c->closing)
-        return;
+    if (c->closing) return;
     if (c->in_ended && buffer_size(&c->in) == 0 && c->was_connected && c->wait_until == NEVER &&
         c->set->wait_ms != NEVER && unsettled(c) == 0)
         c->wait_until = now + c->set->wait_ms;
     bool enough = c->set->count && c->received == c->set->count;
-    if (signal_seen || enough || now >= c->wait_until)
-        start_closing(c);
+    if (signal_seen || enough || now >= c->wait_until) start_closing(c);
 }
 
-static int time_left(const cat *c, int32_t client_timeout_ms)
-{
+static int time_left(const cat *c, int32_t client_timeout_ms) {
     uint64_t now = now_ms();
     uint64_t until = c->closing || c->give_up_at < c->wait_until ? c->give_up_at : c->wait_until;
     uint64_t left = until == NEVER ? NEVER : until > now ? until - now : 0;
-    if (client_timeout_ms >= 0 && (uint64_t)client_timeout_ms < left)
-        return client_timeout_ms;
+    if (client_timeout_ms >= 0 && (uint64_t)client_timeout_ms < left) return client_timeout_ms;
     return left > INT_MAX ? -1 : (int)left;
 }
 
 /* Waits for the network, standard input and standard output together, and reads the input. */
-static void wait_and_read(cat *c)
-{
+static void wait_and_read(cat *c) {
     struct pollfd fds[MTWS_WAIT_MAX + 2];
     nfds_t count = 0;
     mtws_wait wait;
     mtws_get_wait(c->ws, &wait);
     for (int i = 0; i < wait.count; i++) {
-        short events = (short)((wait.fds[i].want_read ? POLLIN : 0) |
-                               (wait.fds[i].want_write ? POLLOUT : 0));
-        if (events)
-            fds[count++] = (struct pollfd){ wait.fds[i].fd, events, 0 };
+        short events =
+            (short)((wait.fds[i].want_read ? POLLIN : 0) | (wait.fds[i].want_write ? POLLOUT : 0));
+        if (events) fds[count++] = (struct pollfd){wait.fds[i].fd, events, 0};
     }
-    if (buffer_size(&c->out) > 0)
-        fds[count++] = (struct pollfd){ STDOUT_FILENO, POLLOUT, 0 };
+    if (buffer_size(&c->out) > 0) fds[count++] = (struct pollfd){STDOUT_FILENO, POLLOUT, 0};
     bool wants_input = !c->in_ended && !c->held && !c->closing;
-    if (wants_input)
-        fds[count++] = (struct pollfd){ STDIN_FILENO, POLLIN, 0 };
+    if (wants_input) fds[count++] = (struct pollfd){STDIN_FILENO, POLLIN, 0};
     int ready = poll(fds, count, time_left(c, wait.timeout_ms));
-    if (ready > 0 && wants_input && fds[count - 1].revents)
-        read_input(c);
+    if (ready > 0 && wants_input && fds[count - 1].revents) read_input(c);
 }
 
-static void run(cat *c)
-{
+static void run(cat *c) {
     while (take_events(c)) {
         write_output(c, 0);
         send_lines(c);
@@ -624,25 +560,24 @@ static void run(cat *c)
         write_output(c, time_left(c, GRACE_MS));
 }
 
-static void show_stats(const mtws_stats *stats)
-{
-    fprintf(stderr, "mtwscat: sent %llu messages (%llu again), %llu bytes; received %llu messages, "
-                    "%llu bytes\n",
+static void show_stats(const mtws_stats *stats) {
+    fprintf(stderr,
+            "mtwscat: sent %llu messages (%llu again), %llu bytes; received %llu messages, "
+            "%llu bytes\n",
             (unsigned long long)stats->messages_sent, (unsigned long long)stats->resent,
             (unsigned long long)stats->bytes_sent, (unsigned long long)stats->messages_received,
             (unsigned long long)stats->bytes_received);
-    fprintf(stderr, "mtwscat: %llu connections, %llu failures, %llu messages dropped; round trip "
-                    "%.3f ms, at best %.3f ms\n",
+    fprintf(stderr,
+            "mtwscat: %llu connections, %llu failures, %llu messages dropped; round trip "
+            "%.3f ms, at best %.3f ms\n",
             (unsigned long long)stats->connects, (unsigned long long)stats->failures,
             (unsigned long long)stats->dropped, stats->rtt_us / 1000.0, stats->rtt_min_us / 1000.0);
 }
 
-static int exit_status(const cat *c)
-{
+static int exit_status(const cat *c) {
     mtws_stats stats;
     mtws_get_stats(c->ws, &stats);
-    if (c->set->stats)
-        show_stats(&stats);
+    if (c->set->stats) show_stats(&stats);
     bool enough = c->set->count && c->received == c->set->count;
     uint64_t left = stats.queued_messages;
     if (left > 0)
@@ -651,38 +586,31 @@ static int exit_status(const cat *c)
     if (!enough && buffer_size(&c->in) > 0)
         fprintf(stderr, "mtwscat: ended before all input was sent\n");
     bool unfinished = c->set->count || left > 0 || buffer_size(&c->in) > 0 || !c->was_connected;
-    if (c->failed || (unfinished && !enough) || buffer_size(&c->out) > 0)
-        return EXIT_FAILED;
+    if (c->failed || (unfinished && !enough) || buffer_size(&c->out) > 0) return EXIT_FAILED;
     return stats.dropped > 0 || c->refused > 0 ? EXIT_DROPPED : EXIT_DONE;
 }
 
 /* The texts for these two say less than is known here. */
-static const char *why_not_started(mtws_result result)
-{
-    if (result == MTWS_ERR_ARGUMENT)
-        return "a header, parameter or subprotocol is not valid";
-    if (result == MTWS_ERR_TLS)
-        return "wss:// needs TLS, which this mtwscat was built without";
+static const char *why_not_started(mtws_result result) {
+    if (result == MTWS_ERR_ARGUMENT) return "a header, parameter or subprotocol is not valid";
+    if (result == MTWS_ERR_TLS) return "wss:// needs TLS, which this mtwscat was built without";
     return mtws_result_text(result);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     fill_standard_descriptors();
     settings set;
     parse_arguments(&set, argc, argv);
 
-    cat c = { .set = &set, .wait_until = NEVER, .give_up_at = NEVER };
-    if (set.timeout_ms != NEVER)
-        c.give_up_at = now_ms() + set.timeout_ms;
+    cat c = {.set = &set, .wait_until = NEVER, .give_up_at = NEVER};
+    if (set.timeout_ms != NEVER) c.give_up_at = now_ms() + set.timeout_ms;
     size_t in_size = set.max_size < READ_AHEAD ? READ_AHEAD : set.max_size + 1;
     bool has_memory = buffer_make(&c.in, in_size);
     has_memory = buffer_make(&c.out, 2 * (set.max_size + 1) + READ_AHEAD) && has_memory;
 
     int status;
     mtws_result result = has_memory ? mtws_create(&c.ws, &set.options) : MTWS_ERR_MEMORY;
-    if (result == MTWS_OK)
-        result = mtws_connect(c.ws, set.url, set.params);
+    if (result == MTWS_OK) result = mtws_connect(c.ws, set.url, set.params);
     if (result == MTWS_OK) {
         catch_signals(c.ws);
         run(&c);

@@ -8,8 +8,7 @@
 
 #include <stdio.h>
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     mtws_client *ws;
     mtws_result result = mtws_create(&ws, NULL);
     if (result == MTWS_OK)
@@ -20,8 +19,7 @@ int main(int argc, char **argv)
         if (event.type == MTWS_EVENT_STATE) {
             printf("%s %s\n", mtws_state_name(event.state),
                    *event.reason || !event.result ? event.reason : mtws_result_text(event.result));
-            if (event.state == MTWS_STATE_CONNECTED)
-                result = mtws_send_text(ws, "hello");
+            if (event.state == MTWS_STATE_CONNECTED) result = mtws_send_text(ws, "hello");
         } else if (event.type == MTWS_EVENT_MESSAGE) {
             printf("received %.*s\n", (int)event.size, (const char *)event.data);
         } else if (event.type == MTWS_EVENT_DROPPED) {
@@ -29,8 +27,7 @@ int main(int argc, char **argv)
         }
         fflush(stdout);
     }
-    if (result != MTWS_OK)
-        fprintf(stderr, "quickstart: %s\n", mtws_result_text(result));
+    if (result != MTWS_OK) fprintf(stderr, "quickstart: %s\n", mtws_result_text(result));
     int status = result != MTWS_OK || mtws_get_state(ws) == MTWS_STATE_FAILED;
     mtws_destroy(ws);
     return status;
