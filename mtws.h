@@ -47,8 +47,8 @@
  *     >>config     macros that you may define
  *     >>api        types and functions, each documented
  *     >>platform   every call to the system
- *     >>bytes >>names >>sha1 >>base64 >>utf8 >>random >>url >>http >>handshake >>frame >>message
- *     >>queue >>backoff >>heartbeat                         pure rooms: no I/O, no clock, no heap
+ *     >>bytes >>names >>sha1 >>base64 >>utf8 >>json >>random >>url >>http >>handshake >>frame
+ *     >>message >>queue >>backoff >>heartbeat               pure rooms: no I/O, no clock, no heap
  *     >>net        names and TCP as a transport
  *     >>client     the state machine
  *     >>public     the functions of api
@@ -84,7 +84,15 @@
  *       |
  *     reconnecting            waiting retry_ms, then trying; back to connected, or to error
  *     failed                  no more attempts; mtws_retry_now or mtws_connect begin again
- *     waiting_for_network     reserved for network watching: not entered in this version
+ *     waiting_for_network     no attempts while it is certain that there is no network; one at once
+ *                             when it is back, with small delays again
+ *
+ * Offline is what is certain to be: no interface but the loopback is running with an address, or
+ * the system knows no way (ENETUNREACH) to any address of the target. On Linux netlink tells when
+ * to look, and waiting_for_network looks again every max_reconnect_delay_ms; on other systems, and
+ * for transports of your own, set options.network to MTWS_NETWORK_MANUAL and call
+ * mtws_set_network. Targets on the loopback are never offline. A network change probes an open
+ * connection, and never closes it.
  *
  * mtws_disconnect leads to disconnected from everywhere. The state changes only within mtws_poll,
  * as the event that tells of it is handed over, so program and client never disagree about it.
@@ -189,6 +197,7 @@
  *   MTWS_ANSWER_MAX       16384: the head of the answer to the upgrade, in bytes
  *   MTWS_FIRST_MAX        4096: room for messages sent with MTWS_FIRST, in bytes
  *   MTWS_PART_MAX         16384: room for mtws_send_part, in bytes
+ *   MTWS_HANDLERS_MAX     16: types that mtws_on_message takes
  *   MTWS_MESSAGE_ROOM     128: options.max_queue_size has an index entry per so many bytes, so
  *   that many
  *                         smaller messages fill the index before the bytes
@@ -240,6 +249,9 @@
 #endif
 #ifndef MTWS_PART_MAX
 #  define MTWS_PART_MAX 16384
+#endif
+#ifndef MTWS_HANDLERS_MAX
+#  define MTWS_HANDLERS_MAX 16
 #endif
 #ifndef MTWS_MESSAGE_ROOM
 #  define MTWS_MESSAGE_ROOM 128
@@ -333,6 +345,20 @@ typedef struct mtws_event {
     uint64_t first_id, id; /* a range, less the ids that an earlier event settled */
 } mtws_event;
 
+typedef enum mtws_heartbeat {
+    MTWS_HEARTBEAT_PING = 0, /* RFC 6455 Ping; the Pong must echo it */
+    MTWS_HEARTBEAT_JSON = 1  /* the text message {"type":"heartbeat","timestamp":T}, answered by
+                                {"type":"heartbeat_response","timestamp":U,"originalTimestamp":T}.
+                                Both ways: the server's heartbeats are answered, and neither they
+                                nor the answers are handed over. T and U: milliseconds since 1970 */
+} mtws_heartbeat;
+
+typedef enum mtws_network {
+    MTWS_NETWORK_AUTO = 0,  /* watch the system's links, addresses and routes: one descriptor a
+                               client, on Linux; elsewhere the network is taken to be there */
+    MTWS_NETWORK_MANUAL = 1 /* only mtws_set_network says; online until it does */
+} mtws_network;
+
 /* What settles a message: see A MESSAGE'S LIFE. */
 typedef enum mtws_confirm_by {
     MTWS_CONFIRM_PONG = 0,    /* a Pong to a Ping that followed: the server's endpoint has it */
@@ -409,15 +435,18 @@ typedef struct mtws_transport {
 /* Zeroed options are the defaults; mtws_get_options gives them resolved. */
 typedef struct mtws_options {
     /* staying connected */
-    int32_t max_reconnect_attempts;     /* 10 in a row that did not open; MTWS_OFF: never reconnect;
-                                           MTWS_UNLIMITED: for a program that runs for years */
+    int32_t max_reconnect_attempts;     /* 10 in a row that did not open, none counted while
+                                           offline; MTWS_OFF: never reconnect; MTWS_UNLIMITED: for a
+                                           program that runs for years */
     int32_t initial_reconnect_delay_ms; /* 1000 */
     int32_t max_reconnect_delay_ms;     /* 30000 */
     double reconnect_backoff_factor;    /* 1.5; from 1 to 1000 */
     int32_t stable_ms;                  /* 30000: connected this long, delays start small again */
+    mtws_network network;
     bool wakeable;                      /* make mtws_wake work; costs one descriptor */
 
     /* noticing that it is not */
+    mtws_heartbeat heartbeat;
     int32_t heartbeat_interval_ms;      /* 30000: between Pings; MTWS_OFF: a dead link is noticed
                                            when TCP notices it, minutes later or never */
     int32_t heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link
@@ -486,7 +515,9 @@ MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *opt
 /* What MTWS_MEMORY_SIZE is made of; the implementation checks that it is enough. */
 #define MTWS__ENTRY_SIZE 32
 #define MTWS__ENTRIES_MIN 16
-#define MTWS__CLIENT_SIZE (2 * MTWS_REQUEST_MAX + MTWS_ANSWER_MAX + 8192)
+#define MTWS__TYPE_MAX 47
+#define MTWS__CLIENT_SIZE \
+    (2 * MTWS_REQUEST_MAX + MTWS_ANSWER_MAX + MTWS_HANDLERS_MAX * (MTWS__TYPE_MAX + 17) + 9216)
 #define MTWS__FIXED_SIZE (MTWS__CLIENT_SIZE + 16384 + 256)
 #define MTWS__QUEUE_SIZE(size) \
     ((size) + ((size) / MTWS_MESSAGE_ROOM + MTWS__ENTRIES_MIN) * MTWS__ENTRY_SIZE)
@@ -605,6 +636,34 @@ MTWS_API mtws_result  mtws_clear_queue  (mtws_client *ws);
  * that has left. MTWS_ERR_ARGUMENT: an id that was never given. */
 MTWS_API mtws_result  mtws_confirm      (mtws_client *ws, uint64_t id);
 
+/* ---- handlers: an optional layer over events --------------------------------------------------
+ * */
+
+typedef void mtws_message_handler(mtws_client *ws, const mtws_event *message, void *user);
+typedef void mtws_state_handler  (mtws_client *ws, const mtws_event *change,  void *user);
+
+/* Whole text messages that are a JSON object whose member "type" (top-level; of two the last) is
+ * the string type, compared decoded. NULL: all other messages, binary ones and parts too. type is
+ * copied, at most 47 bytes; the last registration wins; a NULL handler removes it.
+ * MTWS_ERR_TOO_BIG: a longer type, or more than MTWS_HANDLERS_MAX. */
+MTWS_API mtws_result  mtws_on_message(mtws_client *ws, const char *type_or_null,
+                                      mtws_message_handler *handler, void *user);
+/* Every STATE event; NULL removes it. */
+MTWS_API mtws_result  mtws_on_state  (mtws_client *ws, mtws_state_handler *handler, void *user);
+/* Calls the handler that is registered for the event; true: there was one. A handler may call
+ * anything, mtws_destroy too: then the client is gone when this returns. For the loop:
+ *     while (mtws_poll(ws, &e, -1) >= 0) mtws_dispatch(ws, &e); */
+MTWS_API bool         mtws_dispatch  (mtws_client *ws, const mtws_event *event);
+
+/* ---- the network
+ * --------------------------------------------------------------------------------- */
+
+/* options.network MANUAL: says whether there is one. Offline, a connection that fails leads to
+ * WAITING_FOR_NETWORK, and no attempts are made before this says online: then one at once. While
+ * connected either asks for a heartbeat now; nothing is closed. With AUTO it makes the client look
+ * at the system again. */
+MTWS_API mtws_result  mtws_set_network(mtws_client *ws, bool online);
+
 /* ---- looking: strings are valid until the next mtws_poll or mtws_destroy
  * ------------------------- */
 typedef struct mtws_stats { /* since mtws_create */
@@ -641,6 +700,8 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -655,6 +716,8 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #endif
@@ -869,6 +932,76 @@ MTWS_PRIVATE void mtws__os_wake(int fd) {
 MTWS_PRIVATE bool mtws__os_woken(int fd) {
     uint8_t bytes[64];
     return MTWS_SYS(read)(fd, bytes, sizeof bytes) > 0;
+}
+
+/* A descriptor that becomes readable when a link, an address or a route changes; -1 where the
+ * system has none. */
+MTWS_PRIVATE int mtws__os_watch_open(void) {
+#if defined(__linux__)
+    int fd = MTWS_SYS(socket)(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+    struct sockaddr_nl address;
+    memset(&address, 0, sizeof address);
+    address.nl_family = AF_NETLINK;
+    address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
+                        RTMGRP_IPV6_ROUTE;
+    const struct sockaddr *to = (const struct sockaddr *)&address;
+    if (fd >= 0 && MTWS_SYS(bind)(fd, to, (socklen_t)sizeof address) != 0) {
+        MTWS_SYS(close)(fd);
+        return -1;
+    }
+    return fd;
+#else
+    return -1;
+#endif
+}
+
+/* Whether something changed since the last call. What exactly is not asked: the state is looked at,
+ * and messages that the system had no room for (ENOBUFS) are a change too. */
+MTWS_PRIVATE bool mtws__os_watch_changed(int fd) {
+    bool changed = false;
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        uint8_t bytes[64]; /* the rest of a longer message is cut off, and not missed */
+        if (MTWS_SYS(recv)(fd, bytes, sizeof bytes, 0) >= 0 || errno == ENOBUFS) changed = true;
+        else if (errno != EINTR) break;
+    }
+    return changed;
+}
+
+MTWS_PRIVATE bool mtws__os_is_loopback(const mtws__address *address) {
+    const struct sockaddr_storage *storage = &address->storage;
+    if (storage->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)storage;
+        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
+    }
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)storage;
+    return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+/* Whether any interface but the loopback is running and has an address. True where that can't be
+ * told. */
+MTWS_PRIVATE bool mtws__os_has_interface(void) {
+    struct ifaddrs *list = NULL;
+    bool found = false;
+    if (MTWS_SYS(getifaddrs)(&list) != 0) return true;
+    for (const struct ifaddrs *i = list; i != NULL && !found; i = i->ifa_next) {
+        unsigned flags = i->ifa_flags;
+        int family = i->ifa_addr == NULL ? AF_UNSPEC : i->ifa_addr->sa_family;
+        found = (flags & IFF_UP) != 0 && (flags & IFF_RUNNING) != 0 &&
+                (flags & IFF_LOOPBACK) == 0 && (family == AF_INET || family == AF_INET6);
+    }
+    MTWS_SYS(freeifaddrs)(list);
+    return found;
+}
+
+/* Whether the system knows no way to the address. Connecting a datagram socket asks it, and sends
+ * nothing. */
+MTWS_PRIVATE bool mtws__os_unreachable(const mtws__address *address) {
+    int fd = MTWS_SYS(socket)(address->storage.ss_family, SOCK_DGRAM, 0);
+    if (fd < 0) return false;
+    const struct sockaddr *to = (const struct sockaddr *)&address->storage;
+    bool unreachable = MTWS_SYS(connect)(fd, to, address->size) != 0 && errno == ENETUNREACH;
+    MTWS_SYS(close)(fd);
+    return unreachable;
 }
 
 /* The addresses of a name or a literal. Blocks for names that are not in a local file: see the
@@ -1312,6 +1445,224 @@ MTWS_PRIVATE bool mtws__utf8_valid(const void *data, size_t size) {
     mtws__utf8 u;
     mtws__utf8_start(&u);
     return mtws__utf8_feed(&u, (const uint8_t *)data, size) && mtws__utf8_whole(&u);
+}
+
+/* ==========================================================================
+ * >>json                                      RFC 8259
+ * uses: bytes
+ * Finds one member of a top-level object, where it lies: no copy, no recursion, one pass. Text that
+ * is not JSON has no members. Pure.
+ */
+
+enum { MTWS__JSON_DEPTH = 128 }; /* deeper nesting is not followed, and counts as no JSON */
+
+typedef struct mtws__json {
+    const uint8_t *at, *end;
+    uint8_t
+        objects[MTWS__JSON_DEPTH / 8]; /* a bit for each open container: an object, not an array */
+    int depth;
+} mtws__json;
+
+MTWS_PRIVATE void mtws__json_space(mtws__json *j) {
+    while (j->at < j->end && (*j->at == ' ' || *j->at == '\t' || *j->at == '\n' || *j->at == '\r'))
+        j->at++;
+}
+
+MTWS_PRIVATE bool mtws__json_take(mtws__json *j, char c) {
+    if (j->at == j->end || *j->at != (uint8_t)c) return false;
+    j->at++;
+    return true;
+}
+
+MTWS_PRIVATE bool mtws__json_word(mtws__json *j, const char *word) {
+    for (; *word != 0; word++) {
+        if (!mtws__json_take(j, *word)) return false;
+    }
+    return true;
+}
+
+MTWS_PRIVATE size_t mtws__json_digits(mtws__json *j) {
+    size_t count = 0;
+    for (; j->at < j->end && mtws__is_digit((char)*j->at); j->at++) count++;
+    return count;
+}
+
+MTWS_PRIVATE bool mtws__json_number(mtws__json *j) {
+    (void)mtws__json_take(j, '-');
+    if (!mtws__json_take(j, '0') && mtws__json_digits(j) == 0) return false;
+    if (mtws__json_take(j, '.') && mtws__json_digits(j) == 0) return false;
+    if (mtws__json_take(j, 'e') || mtws__json_take(j, 'E')) {
+        if (!mtws__json_take(j, '+')) (void)mtws__json_take(j, '-');
+        return mtws__json_digits(j) > 0;
+    }
+    return true;
+}
+
+/* A string, quotes included; *out is what lies between them, as written. */
+MTWS_PRIVATE bool mtws__json_string(mtws__json *j, mtws__span *out) {
+    if (!mtws__json_take(j, '"')) return false;
+    out->data = j->at;
+    for (; j->at < j->end && *j->at != '"'; j->at++) {
+        if (*j->at < 0x20) return false;
+        if (*j->at != '\\') continue;
+        if (++j->at == j->end || *j->at == 0 || !strchr("\"\\/bfnrtu", *j->at)) return false;
+        if (*j->at != 'u') continue;
+        for (int i = 0; i < 4; i++) {
+            if (++j->at == j->end || !mtws__is_hex((char)*j->at)) return false;
+        }
+    }
+    out->size = (size_t)(j->at - out->data);
+    return mtws__json_take(j, '"');
+}
+
+/* Whether the innermost open container is an object. */
+MTWS_PRIVATE bool mtws__json_in_object(const mtws__json *j) {
+    return j->depth > 0 && (j->objects[(j->depth - 1) / 8] >> ((j->depth - 1) % 8) & 1) != 0;
+}
+
+MTWS_PRIVATE bool mtws__json_open(mtws__json *j, bool object) {
+    if (j->depth == MTWS__JSON_DEPTH) return false;
+    uint8_t bit = (uint8_t)(1u << (j->depth % 8));
+    uint8_t *bits = &j->objects[j->depth / 8];
+    *bits = (uint8_t)(object ? *bits | bit : *bits & ~bit);
+    j->depth++;
+    return true;
+}
+
+/* Passes a value that is no container, or the opening of one: then *opened is set. */
+MTWS_PRIVATE bool mtws__json_scalar(mtws__json *j, bool *opened) {
+    mtws__span text;
+    *opened = false;
+    if (j->at == j->end) return false;
+    switch (*j->at) {
+    case '{':
+    case '[': *opened = true; return mtws__json_open(j, *j->at++ == '{');
+    case '"': return mtws__json_string(j, &text);
+    case 't': return mtws__json_word(j, "true");
+    case 'f': return mtws__json_word(j, "false");
+    case 'n': return mtws__json_word(j, "null");
+    default: return mtws__json_number(j);
+    }
+}
+
+MTWS_PRIVATE size_t mtws__json_put_utf8(uint8_t out[4], uint32_t point) {
+    if (point < 0x80) {
+        out[0] = (uint8_t)point;
+        return 1;
+    }
+    size_t size = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    for (size_t i = size; i > 1; i--) {
+        out[i - 1] = (uint8_t)(0x80 | (point & 0x3f));
+        point >>= 6;
+    }
+    out[0] = (uint8_t)((size == 2 ? 0xc0 : size == 3 ? 0xe0 : 0xf0) | point);
+    return size;
+}
+
+MTWS_PRIVATE uint32_t mtws__json_hex4(const uint8_t *digits) {
+    uint32_t value = 0;
+    for (int i = 0; i < 4; i++) {
+        char c = mtws__lower((char)digits[i]);
+        value = value * 16 + (uint32_t)(c - (mtws__is_digit(c) ? '0' : 'a' - 10));
+    }
+    return value;
+}
+
+/* The character at *at of a string's inside, decoded; *at moves past it. 0: a lone surrogate. */
+MTWS_PRIVATE size_t mtws__json_decode(mtws__span text, size_t *at, uint8_t out[4]) {
+    static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
+    uint8_t c = text.data[(*at)++];
+    if (c != '\\') {
+        out[0] = c;
+        return 1;
+    }
+    c = text.data[(*at)++];
+    if (c != 'u') {
+        const char *name = strchr(names, c);
+        out[0] = name != NULL ? (uint8_t)values[name - names] : c;
+        return 1;
+    }
+    uint32_t point = mtws__json_hex4(text.data + *at);
+    *at += 4;
+    if (point >= 0xd800 && point < 0xdc00 && text.size - *at >= 6 && text.data[*at] == '\\' &&
+        text.data[*at + 1] == 'u') {
+        uint32_t low = mtws__json_hex4(text.data + *at + 2);
+        if (low < 0xdc00 || low > 0xdfff) return 0;
+        point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
+        *at += 6;
+    }
+    return point >= 0xd800 && point < 0xe000 ? 0 : mtws__json_put_utf8(out, point);
+}
+
+/* Whether a string's inside, its escapes decoded, is the text. */
+MTWS_PRIVATE bool mtws__json_is(mtws__span inside, const char *text) {
+    size_t at = 0;
+    while (at < inside.size) {
+        uint8_t bytes[4];
+        size_t size = mtws__json_decode(inside, &at, bytes);
+        if (size == 0) return false;
+        for (size_t i = 0; i < size; i++, text++) {
+            if (*text == 0 || (uint8_t)*text != bytes[i]) return false;
+        }
+    }
+    return *text == 0;
+}
+
+/* Between values: closes what ends here, and passes the comma and the next member's name. *key is
+ * set where that is a member of the top-level object. 1: a value follows; 0: the text has ended;
+ * -1. */
+MTWS_PRIVATE int mtws__json_between(mtws__json *j, bool opened, mtws__span *key, bool *top) {
+    *top = false;
+    for (;;) {
+        mtws__json_space(j);
+        if (j->depth == 0) return j->at == j->end ? 0 : -1;
+        if (mtws__json_take(j, mtws__json_in_object(j) ? '}' : ']')) {
+            j->depth--;
+            opened = false;
+            continue;
+        }
+        if (!opened && !mtws__json_take(j, ',')) return -1;
+        mtws__json_space(j);
+        if (!mtws__json_in_object(j)) return 1;
+        if (!mtws__json_string(j, key)) return -1;
+        mtws__json_space(j);
+        if (!mtws__json_take(j, ':')) return -1;
+        mtws__json_space(j);
+        *top = j->depth == 1;
+        return 1;
+    }
+}
+
+/* The value of the top-level object's member called name, as written: a string with its quotes. Of
+ * two such members the last counts, as it does for most parsers. False: there is none, or the text
+ * is not JSON. */
+MTWS_PRIVATE bool mtws__json_member(mtws__span text, const char *name, mtws__span *value) {
+    mtws__json j;
+    mtws__span key = {NULL, 0};
+    bool found = false, opened, top;
+    memset(&j, 0, sizeof j);
+    j.at = text.data;
+    j.end = text.data + text.size;
+    mtws__json_space(&j);
+    if (j.at == j.end || *j.at != '{' || !mtws__json_scalar(&j, &opened)) return false;
+    for (;;) {
+        int next = mtws__json_between(&j, opened, &key, &top);
+        if (next <= 0) return next == 0 && found;
+        const uint8_t *begin = j.at;
+        if (!mtws__json_scalar(&j, &opened)) return false;
+        if (!top || !mtws__json_is(key, name)) continue;
+        found = !opened; /* a container is no answer to any question that is asked here */
+        value->data = begin;
+        value->size = (size_t)(j.at - begin);
+    }
+}
+
+/* Whether that member is a string, and this one. */
+MTWS_PRIVATE bool mtws__json_string_is(mtws__span value, const char *text) {
+    if (value.size < 2 || value.data[0] != '"') return false;
+    value.data++;
+    value.size -= 2;
+    return mtws__json_is(value, text);
 }
 
 /* ==========================================================================
@@ -2863,17 +3214,32 @@ MTWS_PRIVATE void mtws__heartbeat_written(mtws__heartbeat *h, uint64_t now_us, s
     h->unsent_size = unsent_size;
 }
 
-/* Whether a Pong answers a Ping of ours; *out is that Ping. The earlier ones are answered with it,
- * since a peer may answer the latest alone. */
+/* The Ping at `index` is answered, and those before it with it, since a peer may answer the latest
+ * alone. */
+MTWS_PRIVATE void mtws__heartbeat_take(mtws__heartbeat *h, int index, mtws__ping *out) {
+    *out = h->pings[index];
+    h->count -= index + 1;
+    memmove(h->pings, h->pings + index + 1, (size_t)h->count * sizeof h->pings[0]);
+    h->answered = true;
+}
+
+/* Whether a Pong answers a Ping of ours; *out is that Ping. */
 MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, mtws__ping *out) {
     if (payload.size != MTWS__PING_SIZE || memcmp(payload.data, h->nonce, 8) != 0) return false;
     uint64_t sequence = mtws__load_big(payload.data + 8, 8);
     for (int i = 0; i < h->count - h->unwritten; i++) {
         if (h->pings[i].sequence != sequence) continue;
-        *out = h->pings[i];
-        h->count -= i + 1;
-        memmove(h->pings, h->pings + i + 1, (size_t)h->count * sizeof h->pings[0]);
-        h->answered = true;
+        mtws__heartbeat_take(h, i, out);
+        return true;
+    }
+    return false;
+}
+
+/* The same for an answer that repeats a mark instead of a payload. */
+MTWS_PRIVATE bool mtws__heartbeat_echo(mtws__heartbeat *h, uint64_t mark, mtws__ping *out) {
+    for (int i = 0; i < h->count - h->unwritten; i++) {
+        if (h->pings[i].marks[0] != mark) continue;
+        mtws__heartbeat_take(h, i, out);
         return true;
     }
     return false;
@@ -2911,6 +3277,7 @@ typedef struct mtws__net {
     int retired; /* a descriptor that stays open until the next mtws_poll; -1: none */
     mtws__address addresses[MTWS__ADDRESSES_MAX];
     int count; /* 0: the name is still to be resolved */
+    int known; /* addresses that the name last had */
     int tried;
     unsigned start; /* where the next attempt begins: behind the address that timed out */
     int error;      /* the last errno, or getaddrinfo's answer after MTWS_ERR_RESOLVE */
@@ -2975,6 +3342,7 @@ MTWS_PRIVATE int mtws__net_open(void *ctx, const char *host, uint16_t port, bool
     if (net->count == 0) {
         net->error = mtws__os_resolve(host, port, net->addresses, &net->count);
         if (net->error != 0) return MTWS_ERR_RESOLVE;
+        net->known = net->count;
     }
     int result = MTWS_ERR_CONNECT;
     while (net->fd >= 0 || net->tried < net->count) {
@@ -3012,6 +3380,18 @@ MTWS_PRIVATE void mtws__net_wait(void *ctx, bool want_read, bool want_write, mtw
     wait->want_write = want_write || net->connecting;
 }
 
+/* Whether it is certain that there is no way to the target. Loopback needs no network. */
+MTWS_PRIVATE bool mtws__net_is_offline(const mtws__net *net) {
+    for (int i = 0; i < net->known; i++) {
+        if (mtws__os_is_loopback(&net->addresses[i])) return false;
+    }
+    if (!mtws__os_has_interface()) return true;
+    for (int i = 0; i < net->known; i++) {
+        if (!mtws__os_unreachable(&net->addresses[i])) return false;
+    }
+    return net->known > 0;
+}
+
 MTWS_PRIVATE void mtws__net_transport(mtws__net *net, mtws_transport *out) {
     out->open = mtws__net_open;
     out->read = mtws__net_read;
@@ -3023,8 +3403,8 @@ MTWS_PRIVATE void mtws__net_transport(mtws__net *net, mtws_transport *out) {
 
 /* ==========================================================================
  * >>client
- * uses: platform, bytes, names, base64, utf8, random, url, http, handshake, frame, message, queue,
- *       backoff, heartbeat, net
+ * uses: platform, bytes, names, base64, utf8, json, random, url, http, handshake, frame, message,
+ *       queue, backoff, heartbeat, net
  * The state machine, and what drives it: one table, one function that changes the state, one that
  * resets what belongs to a connection.
  */
@@ -3046,6 +3426,7 @@ typedef enum mtws__cause {
     MTWS__CAUSE_OPENED,  /* the upgrade was answered */
     MTWS__CAUSE_FAILED,  /* an attempt or a connection failed */
     MTWS__CAUSE_RETRY,   /* there will be another attempt */
+    MTWS__CAUSE_OFFLINE, /* not before the network is back */
     MTWS__CAUSE_GIVE_UP, /* there will be none */
     MTWS__CAUSE_STOP     /* mtws_disconnect, or a clean close without reconnecting */
 } mtws__cause;
@@ -3068,13 +3449,17 @@ enum {
     MTWS__RETRY_AFTER_MAX_MS = 3600000,
     MTWS__REASON_MAX = 256,
     MTWS__LOG_MAX = 512,
-    MTWS__SECRET_MIN = 4,      /* shorter words are not taken for secrets */
+    MTWS__BEAT_MAX = 512,   /* longer messages are not looked at for heartbeats in JSON */
+    MTWS__STAMP_MAX = 32,   /* a timestamp in JSON, as written */
+    MTWS__WATCH_US = 10000, /* between two looks at network changes, where nothing tells of one */
+    MTWS__SECRET_MIN = 4,   /* shorter words are not taken for secrets */
     MTWS__REQUEST_EXTRA = 512, /* the request's own lines, beside what the user gives */
     MTWS__SOURCES = 3,
     MTWS__MAIN = 0, /* the queue that outlives connections */
     MTWS__FIRST_QUEUE = 1,
     MTWS__PARTS = 2,
     MTWS__CONTROL = 3,
+    MTWS__BEAT = 4,
     MTWS__NOWHERE = -1
 };
 
@@ -3123,6 +3508,10 @@ typedef struct mtws__connection {
     uint8_t pong[MTWS__CONTROL_MAX]; /* the latest that did not fit */
     int pong_size;                   /* -1: none */
     int pong_flushes;
+    mtws__heartbeat beat; /* of heartbeats in JSON; a Ping's mark is its timestamp */
+    uint8_t beat_frame[MTWS__STAMP_MAX * 2 + 128]; /* one of them, or an answer to one */
+    size_t beat_size, beat_at;
+    char beat_stamp[MTWS__STAMP_MAX + 1]; /* the server's that is still to be answered, or "" */
     int locked;  /* the source whose bytes the transport holds; MTWS__NOWHERE */
     int current; /* the queue in the midst of a message; MTWS__NOWHERE */
     uint16_t peer_code;
@@ -3159,6 +3548,11 @@ struct mtws_client {
     int32_t attempt;  /* since the last stable connection */
     uint32_t round;   /* delays since then: the exponent */
     int32_t unopened; /* reconnecting attempts in a row that did not open */
+    bool in_vain;     /* the last failure was of such an attempt */
+    int watch;        /* a descriptor that tells of network changes; -1 */
+    uint64_t watched_us;
+    bool network_changed;
+    bool manual_offline; /* mtws_set_network, where options.network is MANUAL */
     uint64_t retry_us;
     uint32_t window; /* messages that may be unconfirmed; 0: any number */
     mtws__failure failure;
@@ -3166,6 +3560,17 @@ struct mtws_client {
     mtws__connection connection;
     mtws__message message;
     mtws__queue queues[MTWS__SOURCES];
+    struct {
+        char type[MTWS__TYPE_MAX + 1];
+        mtws_message_handler *handler;
+        void *user;
+    } handlers[MTWS_HANDLERS_MAX];
+    int handler_count;
+    mtws_message_handler *other_handler;
+    void *other_user;
+    mtws_state_handler *state_handler;
+    void *state_user;
+
     uint64_t next_id;
     uint64_t part_id;      /* the message that parts are added to; 0: none */
     uint64_t part_barrier; /* entries of the main queue before this leave ahead of the parts */
@@ -3211,7 +3616,11 @@ MTWS_PRIVATE int mtws__client_next_state(mtws_state state, mtws__cause cause) {
         {MTWS_STATE_RECONNECTING, MTWS__CAUSE_OPENED, MTWS_STATE_CONNECTED},
         {MTWS_STATE_RECONNECTING, MTWS__CAUSE_FAILED, MTWS_STATE_ERROR},
         {MTWS_STATE_RECONNECTING, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
+        {MTWS_STATE_RECONNECTING, MTWS__CAUSE_OFFLINE, MTWS_STATE_WAITING_FOR_NETWORK},
+        {MTWS_STATE_WAITING_FOR_NETWORK, MTWS__CAUSE_RETRY, MTWS_STATE_RECONNECTING},
+        {MTWS_STATE_WAITING_FOR_NETWORK, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
         {MTWS_STATE_ERROR, MTWS__CAUSE_RETRY, MTWS_STATE_RECONNECTING},
+        {MTWS_STATE_ERROR, MTWS__CAUSE_OFFLINE, MTWS_STATE_WAITING_FOR_NETWORK},
         {MTWS_STATE_ERROR, MTWS__CAUSE_GIVE_UP, MTWS_STATE_FAILED},
         {MTWS_STATE_ERROR, MTWS__CAUSE_STOP, MTWS_STATE_DISCONNECTED},
     };
@@ -3390,10 +3799,16 @@ MTWS_PRIVATE void mtws__client_reset_connection(mtws_client *ws) {
     c->deadline_us = c->unasked_us = UINT64_MAX;
     c->pong_size = -1;
     c->locked = c->current = MTWS__NOWHERE;
-    c->heartbeat.wanted_us = UINT64_MAX;
+    c->heartbeat.wanted_us = c->beat.wanted_us = UINT64_MAX;
     c->flushed_us = ws->now_us;
     mtws__message_start(&ws->message, ws->message.data, ws->options.max_message_size,
                         ws->options.stream_messages);
+}
+
+/* The heartbeat that is judged. Pings ask about messages in any case. */
+MTWS_PRIVATE mtws__heartbeat *mtws__client_heart(mtws_client *ws) {
+    bool json = ws->options.heartbeat == MTWS_HEARTBEAT_JSON;
+    return json ? &ws->connection.beat : &ws->connection.heartbeat;
 }
 
 /* Messages on the wire that the server has not confirmed, one that is partly there included. */
@@ -3436,8 +3851,9 @@ MTWS_PRIVATE void mtws__client_end(mtws_client *ws, mtws__cause cause) {
         ws->in_hook = false;
     }
     if (was_open) {
+        const mtws__heartbeat *h = mtws__client_heart(ws);
         bool stable = ws->now_us - c->opened_us >= (uint64_t)ws->options.stable_ms * 1000 &&
-                      (c->heartbeat.interval_us == 0 || c->heartbeat.answered);
+                      (h->interval_us == 0 || h->answered);
         if (stable) {
             ws->attempt = 0;
             ws->round = 0;
@@ -3449,9 +3865,8 @@ MTWS_PRIVATE void mtws__client_end(mtws_client *ws, mtws__cause cause) {
         mtws_result why = ws->failure.result == MTWS_OK ? MTWS_ERR_CLOSED : ws->failure.result;
         for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_reset(&ws->queues[i], why);
         ws->part_id = 0;
-    } else if (ws->state == MTWS_STATE_RECONNECTING && ws->unopened < INT32_MAX) {
-        ws->unopened++;
     }
+    ws->in_vain = !was_open && ws->state == MTWS_STATE_RECONNECTING;
     mtws__client_reset_connection(ws);
     ws->pending = cause;
 }
@@ -3522,13 +3937,16 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
     bool mid_frame = current != NULL && current->cursor < mtws__queue_boundary(current);
     *source = c->locked;
     if (c->locked == MTWS__NOWHERE) {
-        if (mid_frame && (c->control_size > 0 || c->close_made)) *source = c->current;
+        if (c->beat_at > 0) *source = MTWS__BEAT;
+        else if (mid_frame && (c->control_size > 0 || c->close_made)) *source = c->current;
         else if (c->control_size > 0 || c->close_made) *source = MTWS__CONTROL;
         else if (current != NULL) *source = c->current;
-        else *source = mtws__client_turn(ws);
+        else *source = c->beat_size > 0 ? (int)MTWS__BEAT : mtws__client_turn(ws);
     }
     if (*source == MTWS__CONTROL) return span;
-    span.size = 0;
+    span.data = c->beat_frame + c->beat_at;
+    span.size = *source == MTWS__BEAT ? c->beat_size - c->beat_at : 0;
+    if (*source == MTWS__BEAT) return span;
     if (*source == MTWS__NOWHERE) return span;
     bool one_frame = mid_frame && (c->control_size > 0 || c->close_made);
     uint64_t limit = UINT64_MAX;
@@ -3540,22 +3958,35 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
     return mtws__queue_peek(&ws->queues[*source], limit, one_frame, &ws->random);
 }
 
+/* Bytes that were written before and have not arrived. */
+MTWS_PRIVATE size_t mtws__client_unsent(const mtws_client *ws) {
+    return ws->own_net ? mtws__os_unsent(ws->net.fd) : 0;
+}
+
 MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
     mtws__connection *c = &ws->connection;
     ws->stats.bytes_sent += size;
     c->locked = MTWS__NOWHERE;
-    if (c->heartbeat.unwritten > 0) c->heartbeat.alive_us = ws->now_us;
+    mtws__heartbeat *h = mtws__client_heart(ws);
+    if (h->unwritten > 0) h->alive_us = ws->now_us;
     if (source == MTWS__CONTROL) {
         MTWS_ASSERT(size <= c->control_size);
         c->control_size -= size;
         memmove(c->control, c->control + size, c->control_size);
         if (c->control_size > 0) return;
         if (c->heartbeat.unwritten > 0) {
-            size_t unsent = ws->own_net ? mtws__os_unsent(ws->net.fd) : 0;
-            mtws__heartbeat_written(&c->heartbeat, mtws__client_fresh_us(ws), unsent);
+            mtws__heartbeat_written(&c->heartbeat, mtws__client_fresh_us(ws),
+                                    mtws__client_unsent(ws));
         }
         c->close_written = c->close_made;
         mtws__client_late_pong(ws);
+        return;
+    }
+    if (source == MTWS__BEAT) {
+        c->beat_at += size;
+        if (c->beat_at < c->beat_size) return;
+        c->beat_at = c->beat_size = 0;
+        mtws__heartbeat_written(&c->beat, mtws__client_fresh_us(ws), mtws__client_unsent(ws));
         return;
     }
     mtws__queue *q = &ws->queues[source];
@@ -3588,7 +4019,7 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
         } else if (put == MTWS_IO_AGAIN || put == 0) {
             c->blocked = true;
             c->locked = source;
-            if (source != MTWS__CONTROL) mtws__queue_offer(&ws->queues[source], span.size);
+            if (source < MTWS__SOURCES) mtws__queue_offer(&ws->queues[source], span.size);
             break;
         } else {
             /* What the server said before is read first; it may say why. */
@@ -3618,7 +4049,7 @@ MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
             mtws__message_filled(&ws->message, (size_t)got);
             ws->stats.bytes_received += (uint64_t)got;
             c->unparsed = true;
-            c->heartbeat.alive_us = ws->now_us;
+            mtws__client_heart(ws)->alive_us = ws->now_us;
             c->gaps = 0;
             /* Plain TCP gives all it has, so a short read saves the one that says AGAIN. */
             c->drained = ws->own_net && (size_t)got < room;
@@ -3639,6 +4070,12 @@ MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
     }
 }
 
+/* Whether it is certain that no attempt can succeed now. */
+MTWS_PRIVATE bool mtws__client_is_offline(const mtws_client *ws) {
+    if (ws->options.network == MTWS_NETWORK_MANUAL) return ws->manual_offline;
+    return ws->watch >= 0 && mtws__net_is_offline(&ws->net);
+}
+
 /* ---- attempts ------------------------------------------------------------------------------- */
 
 MTWS_PRIVATE void mtws__client_fail_attempt(mtws_client *ws, mtws_result result) {
@@ -3649,6 +4086,10 @@ MTWS_PRIVATE void mtws__client_fail_attempt(mtws_client *ws, mtws_result result)
         what = mtws__os_error_text(ws->net.error);
     } else if (ws->own_net && result == MTWS_ERR_TLS) {
         what = "this build has no TLS: give options.transport one, or use ws://";
+    }
+    if (mtws__client_is_offline(ws)) {
+        result = MTWS_ERR_OFFLINE;
+        what = "the network is down";
     }
     mtws__client_set_failure(ws, result, "%s, port %u: %s", ws->attempt_host,
                              (unsigned)ws->attempt_port, what);
@@ -3697,6 +4138,7 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     ws->retry_asked = false;
     mtws__client_reset_connection(ws);
     mtws__connection *c = &ws->connection;
+    if (strcmp(ws->attempt_host, ws->host) != 0) ws->net.known = 0;
     memcpy(ws->attempt_host, ws->host, sizeof ws->host);
     ws->attempt_port = ws->port;
     ws->attempt_tls = ws->tls;
@@ -3796,9 +4238,11 @@ MTWS_PRIVATE void mtws__client_opened(mtws_client *ws) {
     uint8_t nonce[8];
     mtws__random_fill(&ws->random, nonce, sizeof nonce);
     bool off = ws->options.heartbeat_interval_ms == MTWS_OFF;
-    mtws__heartbeat_start(&c->heartbeat,
-                          off ? 0 : (uint64_t)ws->options.heartbeat_interval_ms * 1000,
-                          (uint64_t)ws->options.heartbeat_timeout_ms * 1000, nonce, ws->now_us);
+    bool json = ws->options.heartbeat == MTWS_HEARTBEAT_JSON;
+    uint64_t interval_us = off ? 0 : (uint64_t)ws->options.heartbeat_interval_ms * 1000;
+    uint64_t timeout_us = (uint64_t)ws->options.heartbeat_timeout_ms * 1000;
+    mtws__heartbeat_start(&c->heartbeat, json ? 0 : interval_us, timeout_us, nonce, ws->now_us);
+    mtws__heartbeat_start(&c->beat, json ? interval_us : 0, timeout_us, nonce, ws->now_us);
     c->phase = MTWS__PHASE_OPEN;
     c->deadline_us = UINT64_MAX;
     c->opened_us = c->flushed_us = ws->now_us;
@@ -3957,15 +4401,51 @@ MTWS_PRIVATE void mtws__client_on_ping(mtws_client *ws) {
     c->pong_size = (int)payload.size;
 }
 
-MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
-    mtws__ping ping;
-    if (!mtws__heartbeat_pong(&ws->connection.heartbeat, ws->message.payload, &ping)) return;
+MTWS_PRIVATE void mtws__client_round_trip(mtws_client *ws, const mtws__ping *ping) {
     uint64_t now_us = mtws__client_fresh_us(ws);
-    uint64_t rtt = mtws__min_u64(now_us - mtws__min_u64(ping.sent_us, now_us), UINT32_MAX);
+    uint64_t rtt = mtws__min_u64(now_us - mtws__min_u64(ping->sent_us, now_us), UINT32_MAX);
     ws->stats.rtt_us = rtt == 0 ? 1 : (uint32_t)rtt;
     if (ws->stats.rtt_min_us == 0 || ws->stats.rtt_us < ws->stats.rtt_min_us) {
         ws->stats.rtt_min_us = ws->stats.rtt_us;
     }
+}
+
+/* Heartbeats in JSON, the server's and the answers to ours, are not for the program. True: this
+ * message was one. */
+MTWS_PRIVATE bool mtws__client_on_beat(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    const mtws__message *m = &ws->message;
+    mtws__span type, stamp;
+    if (ws->options.heartbeat != MTWS_HEARTBEAT_JSON || m->kind != MTWS_TEXT || !m->first ||
+        !m->last || m->payload.size > MTWS__BEAT_MAX ||
+        !mtws__json_member(m->payload, "type", &type))
+        return false;
+    if (mtws__json_string_is(type, "heartbeat_response")) {
+        mtws__ping ping;
+        uint64_t mark = 0;
+        if (!mtws__json_member(m->payload, "originalTimestamp", &stamp) || stamp.size > 19) {
+            return true;
+        }
+        for (size_t i = 0; i < stamp.size; i++) {
+            if (!mtws__is_digit((char)stamp.data[i])) return true;
+            mark = mark * 10 + (uint64_t)(stamp.data[i] - '0');
+        }
+        if (mtws__heartbeat_echo(&c->beat, mark, &ping)) mtws__client_round_trip(ws, &ping);
+        return true;
+    }
+    if (!mtws__json_string_is(type, "heartbeat") ||
+        !mtws__json_member(m->payload, "timestamp", &stamp) || stamp.size > MTWS__STAMP_MAX ||
+        stamp.data[0] == '"')
+        return false;
+    memcpy(c->beat_stamp, stamp.data, stamp.size); /* of several the latest is answered */
+    c->beat_stamp[stamp.size] = 0;
+    return true;
+}
+
+MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
+    mtws__ping ping;
+    if (!mtws__heartbeat_pong(&ws->connection.heartbeat, ws->message.payload, &ping)) return;
+    mtws__client_round_trip(ws, &ping);
     if (ws->options.confirm != MTWS_CONFIRM_PONG) return;
     uint64_t live = ws->queues[MTWS__MAIN].live;
     for (int i = 0; i < MTWS__MARKS; i++) mtws__queue_confirm(&ws->queues[i], ping.marks[i]);
@@ -3990,6 +4470,10 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
         case MTWS__INPUT_CLOSE: mtws__client_on_close(ws); break;
         case MTWS__INPUT_BAD: mtws__client_violation(ws, m->result, m->text); break;
         case MTWS__INPUT_MESSAGE:
+            if (mtws__client_on_beat(ws)) {
+                mtws__message_release(m);
+                break;
+            }
             if (ws->paused) {
                 mtws__message_keep(m);
                 c->held = true;
@@ -4048,6 +4532,46 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     mtws__client_control_frame(ws, MTWS__PING, payload, sizeof payload);
 }
 
+/* Makes the heartbeat in JSON that is due, or the answer to the server's. There is room for one at
+ * a time: it leaves at the end of a message, whatever the queue holds. */
+MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    bool due = mtws__heartbeat_due(&c->beat, ws->now_us);
+    if (c->phase != MTWS__PHASE_OPEN || c->close_made || (!due && c->beat_stamp[0] == 0)) return;
+    if (c->beat_size > 0) {
+        if (due) mtws__heartbeat_want(&c->beat, ws->now_us);
+        return;
+    }
+    char text[sizeof c->beat_frame - MTWS__FRAME_HEADER_MAX];
+    mtws__writer w;
+    uint64_t unix_ms = mtws__client_unix_ms(ws);
+    mtws__writer_open(&w, text, sizeof text);
+    if (c->beat_stamp[0] != 0) {
+        mtws__writer_text(&w, "{\"type\":\"heartbeat_response\",\"timestamp\":");
+        mtws__writer_number(&w, unix_ms);
+        mtws__writer_text(&w, ",\"originalTimestamp\":");
+        mtws__writer_text(&w, c->beat_stamp);
+        c->beat_stamp[0] = 0;
+    } else {
+        uint64_t marks[MTWS__MARKS] = {0, 0, 0};
+        uint8_t unused[MTWS__PING_SIZE];
+        /* Two heartbeats need two timestamps, whatever the wall clock does. */
+        int count = c->beat.count;
+        marks[0] =
+            count == 0 ? unix_ms : mtws__max_u64(unix_ms, c->beat.pings[count - 1].marks[0] + 1);
+        mtws__heartbeat_ping(&c->beat, marks, ws->now_us, unused);
+        mtws__writer_text(&w, "{\"type\":\"heartbeat\",\"timestamp\":");
+        mtws__writer_number(&w, marks[0]);
+    }
+    mtws__writer_text(&w, "}");
+    MTWS_ASSERT(!w.full);
+    uint8_t key[4];
+    mtws__random_fill(&ws->random, key, 4);
+    size_t header = mtws__frame_encode(c->beat_frame, MTWS_TEXT, true, w.size, key);
+    mtws__frame_mask(c->beat_frame + header, (const uint8_t *)text, w.size, key, 0);
+    c->beat_size = header + w.size;
+}
+
 /* Whether everything that mtws_disconnect waits for has happened. */
 MTWS_PRIVATE bool mtws__client_is_drained(const mtws_client *ws) {
     if (ws->options.hold_queue && !ws->connection.released) return true;
@@ -4101,7 +4625,7 @@ MTWS_PRIVATE void mtws__client_drain(mtws_client *ws) {
 /* Deadlines, after everything that has arrived was looked at. */
 MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
-    mtws__heartbeat *h = &c->heartbeat;
+    mtws__heartbeat *h = mtws__client_heart(ws);
     if (ws->now_us >= c->deadline_us) {
         if (c->phase <= MTWS__PHASE_UPGRADING) {
             mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
@@ -4122,14 +4646,14 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
     }
     if (c->phase != MTWS__PHASE_OPEN || c->unparsed || !c->drained) return;
     if (ws->now_us < mtws__heartbeat_deadline_us(h)) return;
-    size_t unsent = ws->own_net ? mtws__os_unsent(ws->net.fd) : 0;
+    size_t unsent = mtws__client_unsent(ws);
     if (unsent < h->unsent_size) {
         h->unsent_size = unsent;
         h->alive_us = ws->now_us; /* what lies before the Ping still leaves */
         if (ws->now_us < mtws__heartbeat_deadline_us(h)) return;
     }
     mtws__client_set_failure(ws, MTWS_ERR_HEARTBEAT,
-                             "no answer to a Ping within options.heartbeat_timeout_ms");
+                             "no answer to a heartbeat within options.heartbeat_timeout_ms");
     ws->failure.close_code = 1006;
     mtws__client_finish(ws);
 }
@@ -4147,7 +4671,7 @@ MTWS_PRIVATE void mtws__client_gap(mtws_client *ws) {
     } else if (c->phase == MTWS__PHASE_CLOSING) {
         c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
     } else if (c->phase == MTWS__PHASE_OPEN) {
-        mtws__heartbeat_restart(&c->heartbeat, ws->now_us);
+        mtws__heartbeat_restart(mtws__client_heart(ws), ws->now_us);
     }
     if (ws->stopping) {
         ws->stop_deadline_us =
@@ -4179,9 +4703,10 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
     if (c->phase == MTWS__PHASE_OPEN && ws->stopping) mtws__client_drain(ws);
     mtws__client_flush(ws);
     mtws__client_ping(ws);
-    if (c->control_size > 0 && !c->blocked) mtws__client_flush(ws);
+    mtws__client_beat(ws);
+    if ((c->control_size > 0 || c->beat_size > 0) && !c->blocked) mtws__client_flush(ws);
     if (c->unparsed && mtws__client_parse(ws, event)) return true;
-    bool judging = ws->now_us >= mtws__heartbeat_deadline_us(&c->heartbeat);
+    bool judging = ws->now_us >= mtws__heartbeat_deadline_us(mtws__client_heart(ws));
     if (c->readable || judging || !ws->own_net) {
         mtws__client_read(ws);
         if (c->unparsed && mtws__client_parse(ws, event)) return true;
@@ -4242,9 +4767,24 @@ MTWS_PRIVATE uint64_t mtws__client_delay_ms(mtws_client *ws) {
     return delay;
 }
 
+/* Only mtws_set_network ends the wait where it alone says; the system is asked now and then. */
+MTWS_PRIVATE void mtws__client_look_later(mtws_client *ws) {
+    bool manual = ws->options.network == MTWS_NETWORK_MANUAL;
+    uint64_t delay_us = (uint64_t)ws->options.max_reconnect_delay_ms * 1000;
+    ws->retry_us = manual ? UINT64_MAX : mtws__add_u64(ws->now_us, delay_us);
+}
+
+MTWS_PRIVATE void mtws__client_go_offline(mtws_client *ws, mtws_event *event) {
+    mtws__client_look_later(ws);
+    mtws__client_move(ws, MTWS__CAUSE_OFFLINE, event);
+}
+
 /* An attempt or a connection failed, and its event was handed over: what follows? */
 MTWS_PRIVATE void mtws__client_decide(mtws_client *ws, mtws_event *event) {
     int32_t most = ws->options.max_reconnect_attempts;
+    bool offline = most != MTWS_OFF && !ws->failure.final && mtws__client_is_offline(ws);
+    if (ws->in_vain && !offline && ws->unopened < INT32_MAX) ws->unopened++;
+    ws->in_vain = false;
     bool used_up = most != MTWS_UNLIMITED && most != MTWS_OFF && ws->unopened >= most;
     if (most == MTWS_OFF && ws->failure.result == MTWS_ERR_CLOSED && !ws->failure.final) {
         mtws__client_move(ws, MTWS__CAUSE_STOP, event);
@@ -4256,10 +4796,48 @@ MTWS_PRIVATE void mtws__client_decide(mtws_client *ws, mtws_event *event) {
                       most);
         }
         mtws__client_move(ws, MTWS__CAUSE_GIVE_UP, event);
+    } else if (offline) {
+        mtws__client_go_offline(ws, event);
     } else {
         ws->retry_us = mtws__add_u64(ws->now_us, mtws__client_delay_ms(ws) * 1000);
         mtws__client_move(ws, MTWS__CAUSE_RETRY, event);
     }
+}
+
+/* The network has changed, or may have. True: *event was filled. */
+MTWS_PRIVATE bool mtws__client_network(mtws_client *ws, mtws_event *event) {
+    mtws__connection *c = &ws->connection;
+    ws->network_changed = false;
+    if (c->phase >= MTWS__PHASE_OPEN) {
+        /* Nothing is closed for it: the peer is asked. */
+        mtws__heartbeat *h = mtws__client_heart(ws);
+        h->probe = h->interval_us != 0 && h->count == 0;
+        return false;
+    }
+    if (!mtws__client_is_offline(ws)) return false;
+    if (c->phase != MTWS__PHASE_NONE) {
+        mtws__client_fail_attempt(ws, MTWS_ERR_OFFLINE);
+    } else if (ws->state == MTWS_STATE_RECONNECTING) {
+        mtws__client_set_failure(ws, MTWS_ERR_OFFLINE, "the network is down");
+        mtws__client_go_offline(ws, event);
+        return true;
+    }
+    return false;
+}
+
+/* waiting_for_network: a change, or the time, makes us look again. True: *event was filled. */
+MTWS_PRIVATE bool mtws__client_waiting(mtws_client *ws, mtws_event *event) {
+    bool look = ws->network_changed || ws->now_us >= ws->retry_us;
+    if (!ws->retry_asked && !look) return false;
+    ws->network_changed = false;
+    if (!ws->retry_asked && mtws__client_is_offline(ws)) {
+        mtws__client_look_later(ws);
+        return false;
+    }
+    ws->retry_us = ws->now_us;
+    ws->round = 0;
+    mtws__client_move(ws, MTWS__CAUSE_RETRY, event);
+    return true;
 }
 
 /* Starts what mtws_connect and mtws_retry_now asked for. */
@@ -4363,6 +4941,9 @@ MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
         return 1;
     }
     mtws__queue_expire(&ws->queues[MTWS__MAIN], ws->now_us);
+    if (ws->state == MTWS_STATE_WAITING_FOR_NETWORK) return mtws__client_waiting(ws, event);
+    if (ws->network_changed && mtws__client_network(ws, event)) return 1;
+    if (ws->pending != MTWS__CAUSE_NONE) return 0;
     if (c->phase == MTWS__PHASE_NONE) {
         if (!ws->retry_asked && ws->now_us < ws->retry_us) return 0;
         mtws__client_start_attempt(ws);
@@ -4383,9 +4964,11 @@ MTWS_PRIVATE bool mtws__client_has_output(const mtws_client *ws) {
     if (c->output_ended) return false;
     if (c->phase == MTWS__PHASE_UPGRADING) return c->request_at < c->request_size;
     if (c->phase < MTWS__PHASE_OPEN) return false;
-    if (c->control_size > 0) return true;
+    if (c->control_size > 0 || c->beat_at > 0) return true;
     if (c->close_made) return false;
-    if (c->current == MTWS__NOWHERE) return mtws__client_turn(ws) != MTWS__NOWHERE;
+    if (c->current == MTWS__NOWHERE) {
+        return c->beat_size > 0 || mtws__client_turn(ws) != MTWS__NOWHERE;
+    }
     return mtws__queue_has_output(&ws->queues[c->current], 0);
 }
 
@@ -4400,17 +4983,21 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
                    (c->unparsed && !c->held) || (c->readable && !c->full) ||
                    (!c->blocked && mtws__client_has_output(ws));
     if (at_once) return 0;
+    if (ws->network_changed) return 0;
     uint64_t at = mtws__min_u64(c->deadline_us, mtws__queue_expiry_us(&ws->queues[MTWS__MAIN]));
     if (c->phase == MTWS__PHASE_NONE) {
         return ws->retry_asked ? 0 : mtws__min_u64(at, ws->retry_us);
     }
     if (c->phase != MTWS__PHASE_OPEN) return at;
-    const mtws__heartbeat *h = &c->heartbeat;
-    if (!c->held && !c->full) at = mtws__min_u64(at, mtws__heartbeat_deadline_us(h));
-    if (h->wanted_us == UINT64_MAX && h->count < MTWS__PINGS_MAX) {
+    const mtws__heartbeat *both[2] = {&c->heartbeat, &c->beat};
+    for (int i = 0; i < 2; i++) {
+        const mtws__heartbeat *h = both[i];
+        if (!c->held && !c->full) at = mtws__min_u64(at, mtws__heartbeat_deadline_us(h));
+        if (h->wanted_us != UINT64_MAX || h->count == MTWS__PINGS_MAX) continue;
         at = mtws__min_u64(at, h->probe ? 0 : h->next_us);
-        at = mtws__min_u64(at, mtws__client_confirm_us(ws));
+        if (i == 0) at = mtws__min_u64(at, mtws__client_confirm_us(ws));
     }
+    if (c->beat_stamp[0] != 0 && c->beat_size == 0) return 0;
     if (ws->stopping) {
         uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
         at = mtws__min_u64(at, ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us));
@@ -4431,9 +5018,11 @@ MTWS_PRIVATE void mtws__client_wait(mtws_client *ws, uint64_t now_us, mtws_wait 
         ws->transport.wait(ws->transport.ctx, want_read, want_write, out);
         ws->in_hook = false;
     }
-    if (ws->wake[0] >= 0 && out->count < MTWS_WAIT_MAX) {
+    int own[2] = {ws->wake[0], ws->watch};
+    for (int i = 0; i < 2; i++) {
+        if (own[i] < 0 || out->count == MTWS_WAIT_MAX) continue;
         mtws_wait_fd *wait = &out->fds[out->count++];
-        wait->fd = ws->wake[0];
+        wait->fd = own[i];
         wait->serial = 0;
         wait->want_read = true;
         wait->want_write = false;
@@ -4454,6 +5043,12 @@ MTWS_PRIVATE void mtws__client_leave(mtws_client *ws) {
 MTWS_PRIVATE void mtws__client_tick(mtws_client *ws) {
     ws->now_us = mtws__client_fresh_us(ws);
     if (ws->now_us > mtws__add_u64(ws->due_us, MTWS__GAP_US)) mtws__client_gap(ws);
+}
+
+/* Looks whether the system told of a change. */
+MTWS_PRIVATE void mtws__client_watch(mtws_client *ws) {
+    ws->watched_us = ws->now_us;
+    if (mtws__os_watch_changed(ws->watch)) ws->network_changed = true;
 }
 
 /* Waits at most timeout_ms (-1: no limit). False where a signal or mtws_wake ended it. */
@@ -4480,6 +5075,7 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
     for (int i = 0; ready > 0 && i < count; i++) {
         if (fds[i].revents == 0) continue;
         if (fds[i].fd == ws->wake[0]) woken = mtws__os_woken(ws->wake[0]);
+        else if (fds[i].fd == ws->watch) mtws__client_watch(ws);
         else if ((fds[i].revents & ~POLLOUT) != 0) ws->connection.readable = true;
     }
     return ready >= 0 && !woken;
@@ -4487,8 +5083,8 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
 
 /* ==========================================================================
  * >>public
- * uses: platform, bytes, names, utf8, random, url, http, handshake, frame, message, queue, net,
- *       client
+ * uses: platform, bytes, names, utf8, json, random, url, http, handshake, frame, message, queue,
+ *       net, client
  * The functions of api, in its order.
  */
 
@@ -4547,6 +5143,8 @@ MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options 
     mtws__options_size(&o->max_queue_size, 1048576);
     mtws__options_size(&o->max_frame_size, 65536);
     if ((int)o->confirm < 0 || o->confirm > MTWS_CONFIRM_NONE) return false;
+    if ((int)o->heartbeat < 0 || o->heartbeat > MTWS_HEARTBEAT_JSON) return false;
+    if ((int)o->network < 0 || o->network > MTWS_NETWORK_MANUAL) return false;
     if (o->subprotocols == NULL) o->subprotocols = "";
     if (o->logger.log == NULL && o->debug) {
         o->logger.log = mtws__log_to_stderr;
@@ -4763,7 +5361,7 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     ws->own_net = resolved.transport.open == NULL;
     ws->next_id = 1;
     ws->subprotocol = "";
-    ws->wake[0] = ws->wake[1] = -1;
+    ws->wake[0] = ws->wake[1] = ws->watch = -1;
     mtws_result result = mtws__texts_start(ws);
     if (result != MTWS_OK) return result;
     mtws__net_start(&ws->net);
@@ -4778,6 +5376,7 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     ws->due_us = UINT64_MAX;
     mtws__client_reset_connection(ws);
     if (resolved.wakeable && !mtws__os_wake_open(ws->wake)) return MTWS_ERR_CONNECT;
+    if (resolved.network == MTWS_NETWORK_AUTO && ws->own_net) ws->watch = mtws__os_watch_open();
     *out = ws;
     return MTWS_OK;
 }
@@ -4801,6 +5400,7 @@ MTWS_API void mtws_destroy(mtws_client *ws) {
     if (ws->connection.transport_open) ws->transport.close(ws->transport.ctx);
     mtws__net_sweep(&ws->net);
     mtws__os_wake_close(ws->wake);
+    if (ws->watch >= 0) mtws__os_close(ws->watch);
     if (ws->block != NULL) MTWS_FREE(ws->block);
 }
 
@@ -4838,7 +5438,8 @@ MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char 
 
 MTWS_API mtws_result mtws_retry_now(mtws_client *ws) {
     MTWS_ASSERT(!ws->in_hook);
-    bool waits = ws->state == MTWS_STATE_RECONNECTING || ws->state == MTWS_STATE_FAILED;
+    bool waits = ws->state == MTWS_STATE_RECONNECTING || ws->state == MTWS_STATE_FAILED ||
+                 ws->state == MTWS_STATE_WAITING_FOR_NETWORK;
     if (!waits) return MTWS_ERR_STATE;
     ws->retry_asked = ws->connection.phase == MTWS__PHASE_NONE;
     return MTWS_OK;
@@ -4879,6 +5480,8 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
     if (timeout_ms == 0) {
         ws->connection.readable = ws->connection.phase >= MTWS__PHASE_UPGRADING;
         if (ws->wake[0] >= 0) woken = mtws__os_woken(ws->wake[0]);
+        bool look = ws->now_us - ws->watched_us >= MTWS__WATCH_US;
+        if (ws->watch >= 0 && look) mtws__client_watch(ws);
     }
     uint64_t end_us =
         timeout_ms < 0 ? UINT64_MAX : mtws__add_u64(ws->now_us, (uint64_t)timeout_ms * 1000);
@@ -5047,6 +5650,72 @@ MTWS_API mtws_result mtws_confirm(mtws_client *ws, uint64_t id) {
     if (ws->options.confirm != MTWS_CONFIRM_PROGRAM) return MTWS_ERR_STATE;
     if (id == 0 || id >= ws->next_id) return MTWS_ERR_ARGUMENT;
     for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_confirm_id(&ws->queues[i], id);
+    return MTWS_OK;
+}
+
+/* ---- handlers -------------------------------------------------------------------------------- */
+
+MTWS_API mtws_result mtws_on_message(mtws_client *ws, const char *type,
+                                     mtws_message_handler *handler, void *user) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (type == NULL) {
+        ws->other_handler = handler;
+        ws->other_user = user;
+        return MTWS_OK;
+    }
+    int i = 0;
+    while (i < ws->handler_count && strcmp(ws->handlers[i].type, type) != 0) i++;
+    if (handler == NULL) {
+        if (i < ws->handler_count) ws->handlers[i] = ws->handlers[--ws->handler_count];
+        return MTWS_OK;
+    }
+    size_t size = strlen(type);
+    if (i == MTWS_HANDLERS_MAX || size > MTWS__TYPE_MAX) return MTWS_ERR_TOO_BIG;
+    memcpy(ws->handlers[i].type, type, size + 1);
+    ws->handlers[i].handler = handler;
+    ws->handlers[i].user = user;
+    if (i == ws->handler_count) ws->handler_count++;
+    return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_on_state(mtws_client *ws, mtws_state_handler *handler, void *user) {
+    MTWS_ASSERT(!ws->in_hook);
+    ws->state_handler = handler;
+    ws->state_user = user;
+    return MTWS_OK;
+}
+
+/* A handler may destroy the client: nothing of it is touched afterwards. */
+MTWS_API bool mtws_dispatch(mtws_client *ws, const mtws_event *event) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (event->type == MTWS_EVENT_STATE && ws->state_handler != NULL) {
+        ws->state_handler(ws, event, ws->state_user);
+        return true;
+    }
+    if (event->type != MTWS_EVENT_MESSAGE) return false;
+    mtws__span text, type;
+    text.data = event->data;
+    text.size = event->size;
+    bool whole = event->kind == MTWS_TEXT && event->first && event->last;
+    if (whole && ws->handler_count > 0 && mtws__json_member(text, "type", &type)) {
+        for (int i = 0; i < ws->handler_count; i++) {
+            if (!mtws__json_string_is(type, ws->handlers[i].type)) continue;
+            ws->handlers[i].handler(ws, event, ws->handlers[i].user);
+            return true;
+        }
+    }
+    if (ws->other_handler == NULL) return false;
+    ws->other_handler(ws, event, ws->other_user);
+    return true;
+}
+
+/* ---- the network ------------------------------------------------------------------------------
+ * */
+
+MTWS_API mtws_result mtws_set_network(mtws_client *ws, bool online) {
+    MTWS_ASSERT(!ws->in_hook);
+    ws->manual_offline = !online;
+    ws->network_changed = true;
     return MTWS_OK;
 }
 
