@@ -1868,18 +1868,22 @@ MTWS_PRIVATE void mtws__url_encode(mtws__writer *w, const char *text) {
     }
 }
 
+/* The byte that the percent escape at data stands for. */
+MTWS_PRIVATE uint8_t mtws__url_escape(const uint8_t *data) {
+    uint32_t value = 0;
+    for (int i = 1; i <= 2; i++) {
+        char digit = mtws__lower((char)data[i]);
+        value = value * 16 + (uint32_t)(digit - (mtws__is_digit(digit) ? '0' : 'a' - 10));
+    }
+    return (uint8_t)value;
+}
+
 /* Percent escapes become bytes. False where one becomes a control character. */
 MTWS_PRIVATE bool mtws__url_decode(mtws__writer *w, mtws__span span) {
     for (size_t i = 0; i < span.size; i++) {
         char c = (char)span.data[i];
         if (c == '%') {
-            uint32_t value = 0;
-            for (int k = 1; k <= 2; k++) {
-                char digit = mtws__lower((char)span.data[i + (size_t)k]);
-                int ten = mtws__is_digit(digit) ? '0' : 'a' - 10;
-                value = value * 16 + (uint32_t)(digit - ten);
-            }
-            c = (char)value;
+            c = (char)mtws__url_escape(span.data + i);
             i += 2;
         }
         if ((uint8_t)c < 0x20 || c == 0x7f) return false;
@@ -2085,23 +2089,45 @@ MTWS_PRIVATE int mtws__http_two_digits(const char *text) {
     return (text[0] - '0') * 10 + (text[1] - '0');
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7) as seconds since 1970, or -1. */
+/* Days since 1970 by the civil calendar, counted from March so that leap days come last. */
+MTWS_PRIVATE int64_t mtws__http_days(int64_t year, int64_t month, int64_t day) {
+    int64_t y = year - (month < 2 ? 1 : 0);
+    int64_t m = (month + 10) % 12;
+    return 365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day - 1 - 719468;
+}
+
+/* The three forms of RFC 9110 section 5.6.7 as seconds since 1970, or -1:
+ *     Sun, 06 Nov 1994 08:49:37 GMT
+ *     Sunday, 06-Nov-94 08:49:37 GMT
+ *     Sun Nov  6 08:49:37 1994 */
 MTWS_PRIVATE int64_t mtws__http_date(const char *text) {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    if (strlen(text) != 29 || strcmp(text + 25, " GMT") != 0) return -1;
-    int month = 0;
-    while (month < 12 && memcmp(months + 3 * month, text + 8, 3) != 0) month++;
-    int day = mtws__http_two_digits(text + 5);
-    int century = mtws__http_two_digits(text + 12), year = mtws__http_two_digits(text + 14);
-    int hour = mtws__http_two_digits(text + 17), minute = mtws__http_two_digits(text + 20);
-    int second = mtws__http_two_digits(text + 23);
-    if (month == 12 || day < 1 || day > 31 || century < 19 || year < 0 || hour < 0 || hour > 23 ||
-        minute < 0 || minute > 59 || second < 0 || second > 60)
+    size_t size = strlen(text), comma = strcspn(text, ",");
+    const char *day_text, *month_text, *time;
+    int century, year;
+    if (size == 29 && strcmp(text + 25, " GMT") == 0) {
+        day_text = text + 5, month_text = text + 8, time = text + 17;
+        century = mtws__http_two_digits(text + 12), year = mtws__http_two_digits(text + 14);
+    } else if (size == comma + 24 && strcmp(text + size - 4, " GMT") == 0) {
+        day_text = text + comma + 2, month_text = day_text + 3, time = day_text + 10;
+        year = mtws__http_two_digits(day_text + 7);
+        century = year < 70 ? 20 : 19;
+    } else if (size == 24 && comma == 24) {
+        day_text = text + 8, month_text = text + 4, time = text + 11;
+        century = mtws__http_two_digits(text + 20), year = mtws__http_two_digits(text + 22);
+    } else {
         return -1;
-    /* Days by the civil calendar, counted from March so that leap days come last. */
-    int64_t y = (int64_t)century * 100 + year - (month < 2 ? 1 : 0);
-    int64_t m = (month + 10) % 12;
-    int64_t days = 365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day - 1 - 719468;
+    }
+    char two[2] = {day_text[0] == ' ' ? '0' : day_text[0], day_text[1]};
+    int day = mtws__http_two_digits(two), month = 0;
+    while (month < 12 && memcmp(months + 3 * month, month_text, 3) != 0) month++;
+    int hour = mtws__http_two_digits(time), minute = mtws__http_two_digits(time + 3);
+    int second = mtws__http_two_digits(time + 6);
+    if (month == 12 || day < 1 || day > 31 || century < 19 || year < 0 || hour < 0 || hour > 23 ||
+        minute < 0 || minute > 59 || second < 0 || second > 60) {
+        return -1;
+    }
+    int64_t days = mtws__http_days((int64_t)century * 100 + year, month, day);
     return days * 86400 + hour * 3600 + minute * 60 + second;
 }
 
@@ -3484,6 +3510,7 @@ typedef struct mtws__connection {
     bool blocked;        /* the last write said that there is no room */
     bool input_ended;    /* no byte will come any more */
     bool output_ended;   /* no byte can leave any more */
+    int output_result;   /* what the transport's write said then */
     bool unparsed;       /* something that arrived may still be waiting to be handed over */
     bool held;           /* a message waits until the program is not paused any more */
     bool full;           /* the receive buffer is full */
@@ -3672,12 +3699,28 @@ MTWS_PRIVATE bool mtws__client_seed(mtws_client *ws) {
 
 /* ---- words --------------------------------------------------------------------------------- */
 
+/* How much of the text's start is the secret, as it is or with its percent escapes decoded; 0: it
+ * is not. */
+MTWS_PRIVATE size_t mtws__client_secret_at(const char *text, mtws__span secret, bool decode) {
+    size_t size = 0;
+    for (size_t i = 0; i < secret.size; i++, size++) {
+        char c = (char)secret.data[i];
+        if (decode && c == '%' && secret.size - i >= 3) {
+            c = (char)mtws__url_escape(secret.data + i);
+            i += 2;
+        }
+        if (text[size] != c || c == 0) return 0;
+    }
+    return size;
+}
+
 /* Overwrites each occurrence of the secret with asterisks. */
 MTWS_PRIVATE void mtws__client_redact_word(char *text, mtws__span secret) {
     if (secret.size < MTWS__SECRET_MIN) return;
-    size_t size = strlen(text);
-    for (size_t i = 0; i + secret.size <= size; i++) {
-        if (memcmp(text + i, secret.data, secret.size) == 0) memset(text + i, '*', secret.size);
+    for (; *text != 0; text++) {
+        size_t size = mtws__client_secret_at(text, secret, false);
+        if (size == 0) size = mtws__client_secret_at(text, secret, true);
+        if (size > 0) memset(text, '*', size);
     }
 }
 
@@ -3727,7 +3770,13 @@ MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
         at = (const char *)value.data + value.size + 2;
     }
     if (!ws->has_url) return;
-    mtws__client_redact_words(text, mtws__span_of(ws->texts + ws->userinfo_at), ":");
+    mtws__span userinfo = mtws__span_of(ws->texts + ws->userinfo_at);
+    char basic[MTWS__REASON_MAX * 2];
+    mtws__writer w;
+    mtws__writer_open(&w, basic, sizeof basic);
+    mtws__base64_encode(&w, userinfo.data, userinfo.size);
+    mtws__client_redact_word(text, mtws__span_of(basic));
+    mtws__client_redact_words(text, userinfo, ":");
     const char *query = strchr(ws->texts + ws->target_at, '?');
     while (query != NULL) {
         mtws__span value;
@@ -4000,6 +4049,22 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
     }
 }
 
+/* A write failed. What the server said before is read first: it may say why. */
+MTWS_PRIVATE void mtws__client_end_output(mtws_client *ws, ptrdiff_t result) {
+    ws->connection.output_ended = true;
+    ws->connection.output_result = (int)result;
+    ws->connection.readable = true;
+}
+
+/* The transport's own result becomes the failure's, unless that is known already. */
+MTWS_PRIVATE void mtws__client_blame_transport(mtws_client *ws, ptrdiff_t result) {
+    mtws__connection *c = &ws->connection;
+    if (result >= 0 || result == MTWS_IO_EOF || result == MTWS_IO_ERROR || c->doomed) return;
+    mtws__client_set_failure(ws, (mtws_result)result, "the transport failed: %s",
+                             mtws__result_text((int)result));
+    c->doomed = true;
+}
+
 /* Writes what there is to write, until the transport has no room. */
 MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
@@ -4022,9 +4087,7 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
             if (source < MTWS__SOURCES) mtws__queue_offer(&ws->queues[source], span.size);
             break;
         } else {
-            /* What the server said before is read first; it may say why. */
-            c->output_ended = true;
-            c->readable = true;
+            mtws__client_end_output(ws, put);
         }
     }
     c->flushed_us = ws->now_us;
@@ -4062,10 +4125,7 @@ MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
             return;
         } else {
             c->input_ended = true;
-            if (got != MTWS_IO_EOF && got != MTWS_IO_ERROR && !c->doomed) {
-                mtws__client_set_failure(ws, (mtws_result)got, "%s", "the transport failed");
-                c->doomed = true;
-            }
+            mtws__client_blame_transport(ws, got);
         }
     }
 }
@@ -4193,8 +4253,7 @@ MTWS_PRIVATE void mtws__client_write_request(mtws_client *ws) {
         } else if (put == MTWS_IO_AGAIN || put == 0) {
             c->blocked = true;
         } else {
-            c->output_ended = true;
-            c->readable = true;
+            mtws__client_end_output(ws, put);
         }
     }
 }
@@ -4305,8 +4364,10 @@ MTWS_PRIVATE void mtws__client_upgrading(mtws_client *ws) {
         mtws__client_parse_answer(ws);
     }
     if (c->phase != MTWS__PHASE_UPGRADING) return;
+    c->unparsed = false; /* the parser keeps what it needs of an answer that is not whole */
     bool over = c->input_ended || (c->output_ended && c->drained);
     if (!over) return;
+    mtws__client_blame_transport(ws, c->output_result);
     if (!c->doomed) {
         mtws__client_set_failure(ws, MTWS_ERR_RESET,
                                  "the connection broke before the upgrade was answered");
@@ -4600,6 +4661,7 @@ MTWS_PRIVATE void mtws__client_finish(mtws_client *ws) {
 /* No byte will come any more, and what came is parsed. */
 MTWS_PRIVATE void mtws__client_on_end(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
+    mtws__client_blame_transport(ws, c->output_result);
     if (!c->doomed && !(c->close_heard && c->close_made)) {
         const char *why = ws->own_net && ws->net.error != 0 ? mtws__os_error_text(ws->net.error)
                                                             : "end of stream";
