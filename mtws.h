@@ -185,25 +185,24 @@
  *
  *   MTWS_IMPLEMENTATION   the implementation is compiled into this file; in one file alone
  *   MTWS_STATIC           functions are static: each file that includes the implementation has its
- *   own MTWS_API              what stands before each public function; default: extern, or static
- *   as above
- *
- * And these beside MTWS_IMPLEMENTATION (MTWS_REQUEST_MAX and the like where MTWS_MEMORY_SIZE is
- * used too):
- *
- *   MTWS_ASSERT(x)        programming errors end here; default: assert
- *   MTWS_MALLOC(size), MTWS_FREE(p)   used by mtws_create and mtws_destroy alone; default: malloc,
- *   free MTWS_REQUEST_MAX      8192: URL, params, headers and subprotocols together, in bytes
+ *                         own
+ *   MTWS_API              what stands before each public function; default: extern, or static as
+ *                         above
+ *   MTWS_REQUEST_MAX      8192: URL, params, headers and subprotocols together, in bytes
  *   MTWS_ANSWER_MAX       16384: the head of the answer to the upgrade, in bytes
  *   MTWS_FIRST_MAX        4096: room for messages sent with MTWS_FIRST, in bytes
  *   MTWS_PART_MAX         16384: room for mtws_send_part, in bytes
  *   MTWS_HANDLERS_MAX     16: types that mtws_on_message takes
- *   MTWS_MESSAGE_ROOM     128: options.max_queue_size has an index entry per so many bytes, so
- *   that many
- *                         smaller messages fill the index before the bytes
- *   MTWS_SYS(name)        every system call, by name: MTWS_SYS(send)(...); default: name. For
- *   ports to
- *                         systems with other names, and for tests that make calls fail
+ *   MTWS_MESSAGE_ROOM     128: options.max_queue_size has an index entry per so many bytes, so that
+ *                         many smaller messages fill the index before the bytes
+ *
+ * And these where MTWS_IMPLEMENTATION is:
+ *
+ *   MTWS_ASSERT(x)        programming errors end here; default: assert
+ *   MTWS_MALLOC(size)     used by mtws_create alone; default: malloc
+ *   MTWS_FREE(p)          used by mtws_destroy, and mtws_create where it fails; default: free
+ *   MTWS_SYS(name)        every system call, by name: MTWS_SYS(send)(...); default: name. For ports
+ *                         to systems with other names, and for tests that make calls fail
  */
 #if defined(MTWS_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
 #define _DEFAULT_SOURCE 1 /* strict C99 hides POSIX otherwise */
@@ -996,7 +995,11 @@ MTWS_PRIVATE bool mtws__os_has_interface(void) {
 /* Whether the system knows no way to the address. Connecting a datagram socket asks it, and sends
  * nothing. */
 MTWS_PRIVATE bool mtws__os_unreachable(const mtws__address *address) {
+#ifdef SOCK_CLOEXEC
+    int fd = MTWS_SYS(socket)(address->storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+#else
     int fd = MTWS_SYS(socket)(address->storage.ss_family, SOCK_DGRAM, 0);
+#endif
     if (fd < 0) return false;
     const struct sockaddr *to = (const struct sockaddr *)&address->storage;
     bool unreachable = MTWS_SYS(connect)(fd, to, address->size) != 0 && errno == ENETUNREACH;
@@ -1458,8 +1461,7 @@ enum { MTWS__JSON_DEPTH = 128 }; /* deeper nesting is not followed, and counts a
 
 typedef struct mtws__json {
     const uint8_t *at, *end;
-    uint8_t
-        objects[MTWS__JSON_DEPTH / 8]; /* a bit for each open container: an object, not an array */
+    uint8_t objects[MTWS__JSON_DEPTH / 8]; /* a bit for each open container: it is an object */
     int depth;
 } mtws__json;
 
@@ -2814,11 +2816,38 @@ MTWS_PRIVATE void mtws__queue_drop(mtws__queue *q, uint64_t number, mtws_result 
     q->holes += number >= q->next;
 }
 
+/* Moves what has not begun to leave over the holes between. */
+MTWS_PRIVATE void mtws__queue_compact(mtws__queue *q) {
+    uint64_t to = mtws__queue_untouched(q);
+    if (q->holes == 0 || to == q->end) return;
+    uint64_t place = mtws__queue_entry(q, to)->start;
+    q->fresh = mtws__min_u64(q->fresh, place); /* masking what was not written again does no harm */
+    for (; to < q->end; to++) {
+        mtws__entry *e = mtws__queue_entry(q, to);
+        uint64_t start = e->start;
+        size_t size = (size_t)(mtws__queue_entry_end(q, to) - start);
+        if (e->fate >= MTWS__DELIVERED) size = 0;
+        if (size > 0 && place != start) mtws__ring_slide(&q->ring, place, start, size);
+        if (q->stale == start) q->stale = place;
+        e->start = place;
+        place += size;
+    }
+    if (q->stale == q->ring.tail) q->stale = place;
+    q->ring.tail = place;
+}
+
+/* After drops: the room of what had not begun to leave can be used again at once, even where an
+ * unconfirmed message before it holds the head. */
+MTWS_PRIVATE void mtws__queue_close_up(mtws__queue *q) {
+    mtws__queue_compact(q);
+    mtws__queue_settle(q);
+}
+
 /* Drops all that is not settled, or of it what has not begun to leave. */
 MTWS_PRIVATE void mtws__queue_clear(mtws__queue *q, mtws_result result, bool begun_too) {
     uint64_t number = begun_too ? q->live : mtws__queue_untouched(q);
     for (; number < q->end; number++) mtws__queue_drop(q, number, result);
-    mtws__queue_settle(q);
+    mtws__queue_close_up(q);
 }
 
 /* Where the entries that may be written end: `limit` is the first that may not. */
@@ -2913,6 +2942,7 @@ MTWS_PRIVATE size_t mtws__queue_wrote(mtws__queue *q, size_t size) {
     size_t completed = 0;
     q->cursor += size;
     q->offered = q->cursor;
+    q->untimed = mtws__min_u64(q->untimed, q->next); /* what was only offered can expire again */
     if (q->transient) mtws__queue_boundary(q);
     while (q->next < q->end && mtws__queue_begun(q, q->next)) {
         mtws__entry *e = mtws__queue_entry(q, q->next);
@@ -3011,26 +3041,6 @@ MTWS_PRIVATE void mtws__queue_begin(mtws__queue *q) {
     q->stale = q->ring.tail;
 }
 
-/* Moves what has not begun to leave over the holes between. */
-MTWS_PRIVATE void mtws__queue_compact(mtws__queue *q) {
-    uint64_t to = mtws__queue_untouched(q);
-    if (q->holes == 0 || to == q->end) return;
-    uint64_t place = mtws__queue_entry(q, to)->start;
-    q->fresh = mtws__min_u64(q->fresh, place); /* masking what was not written again does no harm */
-    for (; to < q->end; to++) {
-        mtws__entry *e = mtws__queue_entry(q, to);
-        uint64_t start = e->start;
-        size_t size = (size_t)(mtws__queue_entry_end(q, to) - start);
-        if (e->fate >= MTWS__DELIVERED) size = 0;
-        if (size > 0 && place != start) mtws__ring_slide(&q->ring, place, start, size);
-        if (q->stale == start) q->stale = place;
-        e->start = place;
-        place += size;
-    }
-    if (q->stale == q->ring.tail) q->stale = place;
-    q->ring.tail = place;
-}
-
 /* Whether the entry at the head would leave the index at once if it were dropped. */
 MTWS_PRIVATE bool mtws__queue_head_goes(const mtws__queue *q, mtws_result result) {
     if (q->first != q->next) return false;
@@ -3061,8 +3071,7 @@ MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_resul
             mtws__queue_drop(q, number, result);
         }
     }
-    mtws__queue_settle(q);
-    mtws__queue_compact(q);
+    mtws__queue_close_up(q);
     return mtws__queue_fits(q, wire_size);
 }
 
@@ -3074,14 +3083,16 @@ MTWS_PRIVATE bool mtws__queue_may_expire(const mtws__queue *q, uint64_t number) 
 
 /* Drops what waited longer than it may. Deadlines ascend, so each entry is passed once. */
 MTWS_PRIVATE void mtws__queue_expire(mtws__queue *q, uint64_t now_us) {
+    bool dropped = false;
     uint64_t number = mtws__max_u64(q->untimed, q->next);
     for (; number < q->end; number++) {
         if (!mtws__queue_may_expire(q, number)) continue;
         if (mtws__queue_entry(q, number)->deadline_us > now_us) break;
         mtws__queue_drop(q, number, MTWS_ERR_EXPIRED);
+        dropped = true;
     }
     q->untimed = number;
-    mtws__queue_settle(q);
+    if (dropped) mtws__queue_close_up(q);
 }
 
 /* When the next message expires; UINT64_MAX: none does. */
