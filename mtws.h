@@ -160,8 +160,9 @@
  *     mtws_create_in(&ws, &o, memory, sizeof memory);
  *
  * With the defaults that is 2.4 MiB of addresses; pages that are not used are not touched. A
- * socket is one descriptor, options.wakeable another. getaddrinfo allocates inside libc; nothing
- * else does.
+ * socket is one descriptor, watching the network another (MTWS_NETWORK_MANUAL saves it, where there
+ * are many clients), options.wakeable a third. getaddrinfo and getifaddrs allocate inside libc;
+ * nothing else does.
  *
  *
  * LIMITS
