@@ -3487,10 +3487,11 @@ enum {
     MTWS__RETRY_AFTER_MAX_MS = 3600000,
     MTWS__REASON_MAX = 256,
     MTWS__LOG_MAX = 512,
-    MTWS__BEAT_MAX = 512,   /* longer messages are not looked at for heartbeats in JSON */
-    MTWS__STAMP_MAX = 32,   /* a timestamp in JSON, as written */
-    MTWS__WATCH_US = 10000, /* between two looks at network changes, where nothing tells of one */
-    MTWS__SECRET_MIN = 4,   /* shorter words are not taken for secrets */
+    MTWS__OFFER_MAX = 16384, /* bytes of one write to a transport of the user's: a TLS record */
+    MTWS__BEAT_MAX = 512,    /* longer messages are not looked at for heartbeats in JSON */
+    MTWS__STAMP_MAX = 32,    /* a timestamp in JSON, as written */
+    MTWS__WATCH_US = 10000,  /* between two looks at network changes, where nothing tells of one */
+    MTWS__SECRET_MIN = 4,    /* shorter words are not taken for secrets */
     MTWS__REQUEST_EXTRA = 512, /* the request's own lines, beside what the user gives */
     MTWS__SOURCES = 3,
     MTWS__MAIN = 0, /* the queue that outlives connections */
@@ -4085,6 +4086,8 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
         int source;
         mtws__span span = mtws__client_output(ws, &source);
         if (span.size == 0) break;
+        /* A transport of the user's may keep what it was shown: what it holds can't be dropped. */
+        if (!ws->own_net) span.size = mtws__min_size(span.size, MTWS__OFFER_MAX);
         ws->in_hook = true;
         ptrdiff_t put = ws->transport.write(ws->transport.ctx, span.data, span.size);
         ws->in_hook = false;
@@ -4095,6 +4098,7 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
             if (c->blocked) break;
         } else if (put == MTWS_IO_AGAIN || put == 0) {
             c->blocked = true;
+            if (ws->own_net) break; /* the kernel keeps nothing that it did not take */
             c->locked = source;
             if (source < MTWS__SOURCES) mtws__queue_offer(&ws->queues[source], span.size);
             break;
