@@ -2673,6 +2673,7 @@ typedef struct mtws__queue {
 
 typedef struct mtws__range {
     uint64_t first_id, id;
+    uint64_t count;     /* less than the ids from the first to the last, where some were settled */
     mtws_result result; /* MTWS_OK: delivered */
     bool left;
 } mtws__range;
@@ -3116,6 +3117,7 @@ MTWS_PRIVATE bool mtws__queue_report(mtws__queue *q, mtws__range *out) {
     if (q->carry.id != 0) {
         out->first_id = q->carry.first_id;
         out->id = q->carry.id;
+        out->count = out->id - out->first_id + 1;
         out->result = (mtws_result)q->carry.result;
         out->left = q->carry.left != 0;
         q->carry.id = 0;
@@ -3132,8 +3134,10 @@ MTWS_PRIVATE bool mtws__queue_report(mtws__queue *q, mtws__range *out) {
     out->first_id = e->id;
     out->result = fate == MTWS__DELIVERED ? MTWS_OK : (mtws_result)e->result;
     out->left = e->left != 0;
+    out->count = 0;
     for (;;) {
         out->id = e->id;
+        out->count += e->fate != MTWS__REPORTED;
         q->unreported -= e->fate != MTWS__REPORTED;
         e->fate = MTWS__REPORTED;
         if (++number == q->end) break;
@@ -4949,10 +4953,11 @@ MTWS_PRIVATE bool mtws__client_report(mtws_client *ws, mtws_event *event) {
         event->result = range.result;
         event->written = !delivered && range.left;
         if (!delivered) {
-            ws->stats.dropped += range.id - range.first_id + 1;
-            mtws__log(ws, MTWS_LOG_WARN, "dropped", "messages %llu to %llu are dropped: %s",
-                      (unsigned long long)range.first_id, (unsigned long long)range.id,
-                      mtws__result_text(range.result));
+            ws->stats.dropped += range.count;
+            mtws__log(ws, MTWS_LOG_WARN, "dropped",
+                      "%llu messages with ids from %llu to %llu are dropped: %s",
+                      (unsigned long long)range.count, (unsigned long long)range.first_id,
+                      (unsigned long long)range.id, mtws__result_text(range.result));
         }
         return true;
     }
@@ -5058,7 +5063,7 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
         return ws->retry_asked ? 0 : UINT64_MAX;
     }
     bool at_once = (c->phase == MTWS__PHASE_OPENING && !c->transport_open) ||
-                   (c->unparsed && !c->held) || (c->readable && !c->full) ||
+                   (c->unparsed && !c->held) || (c->readable && !c->full && !c->input_ended) ||
                    (!c->blocked && mtws__client_has_output(ws));
     if (at_once) return 0;
     if (ws->network_changed) return 0;
