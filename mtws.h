@@ -1346,11 +1346,13 @@ MTWS_PRIVATE void mtws__sha1(uint8_t out[20], const void *data, size_t size) {
 /* ==========================================================================
  * >>base64                                    RFC 4648 section 4
  * uses: bytes
- * Encoding alone: what comes encoded is compared encoded. Pure.
+ * Pure.
  */
 
+#define MTWS__BASE64_DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
 MTWS_PRIVATE void mtws__base64_encode(mtws__writer *w, const uint8_t *data, size_t size) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = MTWS__BASE64_DIGITS;
     for (size_t i = 0; i < size; i += 3) {
         size_t have = mtws__min_size(3, size - i);
         uint8_t three[3] = {0, 0, 0};
@@ -1362,6 +1364,23 @@ MTWS_PRIVATE void mtws__base64_encode(mtws__writer *w, const uint8_t *data, size
         if (have < 2) four[2] = '=';
         mtws__writer_put(w, four, 4);
     }
+}
+
+/* Up to the first character that is no digit of base64. Returns the bytes written to out, at most
+ * its capacity. */
+MTWS_PRIVATE size_t mtws__base64_decode(uint8_t *out, size_t capacity, mtws__span text) {
+    static const char digits[] = MTWS__BASE64_DIGITS;
+    uint32_t bits = 0;
+    size_t count = 0, size = 0;
+    for (; count < text.size; count++) {
+        const char *digit = strchr(digits, (char)text.data[count]);
+        if (text.data[count] == 0 || digit == NULL) break;
+        bits = bits << 6 | (uint32_t)(digit - digits);
+        if (count % 4 == 0) continue;
+        if (size == capacity) break;
+        out[size++] = (uint8_t)(bits >> (6 - 2 * (count % 4)) & 0xff);
+    }
+    return size;
 }
 
 /* ==========================================================================
@@ -3261,6 +3280,7 @@ MTWS_PRIVATE void mtws__heartbeat_written(mtws__heartbeat *h, uint64_t now_us, s
 MTWS_PRIVATE void mtws__heartbeat_take(mtws__heartbeat *h, int index, mtws__ping *out) {
     *out = h->pings[index];
     h->count -= index + 1;
+    if (h->unwritten > h->count) h->unwritten = h->count; /* who answers it has it */
     memmove(h->pings, h->pings + index + 1, (size_t)h->count * sizeof h->pings[0]);
     h->answered = true;
 }
@@ -3269,7 +3289,7 @@ MTWS_PRIVATE void mtws__heartbeat_take(mtws__heartbeat *h, int index, mtws__ping
 MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, mtws__ping *out) {
     if (payload.size != MTWS__PING_SIZE || memcmp(payload.data, h->nonce, 8) != 0) return false;
     uint64_t sequence = mtws__load_big(payload.data + 8, 8);
-    for (int i = 0; i < h->count - h->unwritten; i++) {
+    for (int i = 0; i < h->count; i++) {
         if (h->pings[i].sequence != sequence) continue;
         mtws__heartbeat_take(h, i, out);
         return true;
@@ -3279,7 +3299,7 @@ MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, m
 
 /* The same for an answer that repeats a mark instead of a payload. */
 MTWS_PRIVATE bool mtws__heartbeat_echo(mtws__heartbeat *h, uint64_t mark, mtws__ping *out) {
-    for (int i = 0; i < h->count - h->unwritten; i++) {
+    for (int i = 0; i < h->count; i++) {
         if (h->pings[i].marks[0] != mark) continue;
         mtws__heartbeat_take(h, i, out);
         return true;
@@ -3549,6 +3569,7 @@ typedef struct mtws__connection {
     uint64_t asked_next;   /* ... and its next entry */
     uint8_t control[MTWS__CONTROL_ROOM];
     size_t control_size;
+    size_t ping_left;                /* of it, up to the end of the latest Ping */
     uint8_t pong[MTWS__CONTROL_MAX]; /* the latest that did not fit */
     int pong_size;                   /* -1: none */
     int pong_flushes;
@@ -3769,41 +3790,64 @@ MTWS_PRIVATE bool mtws__client_is_secret_header(mtws__span name) {
     return false;
 }
 
-/* Texts that leave this room, logs and reasons alike, pass through here: credentials in headers,
- * the URL's userinfo and the values of its query are masked, even where a server echoes them. */
-MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
-    if (ws->texts_size == 0) return;
-    const char *at = ws->texts + ws->headers_at;
-    const char *end = at + ws->headers_size;
+/* Basic credentials hold user and password in base64. */
+MTWS_PRIVATE void mtws__client_redact_basic(char *text, mtws__span value) {
+    uint8_t decoded[MTWS__REASON_MAX];
+    mtws__span userinfo;
+    if (value.size < 6 || memcmp(value.data, "Basic ", 6) != 0) return;
+    value.data += 6;
+    value.size -= 6;
+    userinfo.data = decoded;
+    userinfo.size = mtws__base64_decode(decoded, sizeof decoded, value);
+    mtws__client_redact_words(text, userinfo, ":");
+}
+
+/* Credentials in lines of headers. */
+MTWS_PRIVATE void mtws__client_redact_headers(char *text, const char *at, size_t size) {
+    const char *end = at + size;
     while (at < end) {
         mtws__span name, value;
         name.data = (const uint8_t *)at;
-        name.size = strcspn(at, ":");
+        name.size = strcspn(at, ":\r");
+        if (at[name.size] != ':') break;
         value.data = name.data + name.size + 2;
         value.size = strcspn((const char *)value.data, "\r");
         if (mtws__client_is_secret_header(name)) {
             mtws__client_redact_words(text, value, " ;,=\"");
+            mtws__client_redact_basic(text, value);
         }
         at = (const char *)value.data + value.size + 2;
     }
-    if (!ws->has_url) return;
-    mtws__span userinfo = mtws__span_of(ws->texts + ws->userinfo_at);
-    char basic[MTWS__REASON_MAX * 2];
-    mtws__writer w;
-    mtws__writer_open(&w, basic, sizeof basic);
-    mtws__base64_encode(&w, userinfo.data, userinfo.size);
-    mtws__client_redact_word(text, mtws__span_of(basic));
-    mtws__client_redact_words(text, userinfo, ":");
-    const char *query = strchr(ws->texts + ws->target_at, '?');
-    while (query != NULL) {
+}
+
+/* The values of a query, which begins behind the target's '?' and ends at a space or the end. */
+MTWS_PRIVATE void mtws__client_redact_query(char *text, const char *target) {
+    const char *at = target + strcspn(target, "? ");
+    while (*at == '?' || *at == '&') {
+        at++;
+        at += strcspn(at, "=& ");
+        if (*at != '=') continue;
         mtws__span value;
-        const char *pair = query + 1;
-        size_t name_size = strcspn(pair, "=&");
-        value.data = (const uint8_t *)pair + name_size + (pair[name_size] == '=');
-        value.size = strcspn((const char *)value.data, "&");
-        if (pair[name_size] == '=') mtws__client_redact_word(text, value);
-        query = strchr(pair, '&');
+        value.data = (const uint8_t *)++at;
+        value.size = strcspn(at, "& ");
+        mtws__client_redact_word(text, value);
+        at += value.size;
     }
+}
+
+/* Texts that leave this room, logs and reasons alike, pass through here: credentials in headers,
+ * the URL's userinfo and the values of its query are masked, even where a server echoes them; those
+ * of the last request too, since the program may have set others meanwhile. */
+MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
+    mtws__client_redact_headers(text, ws->texts + ws->headers_at, ws->headers_size);
+    if (ws->request[0] != 0) {
+        size_t line_size = strcspn(ws->request, "\n") + 1;
+        mtws__client_redact_query(text, ws->request + strcspn(ws->request, " ") + 1);
+        mtws__client_redact_headers(text, ws->request + line_size, strlen(ws->request) - line_size);
+    }
+    if (!ws->has_url) return;
+    mtws__client_redact_query(text, ws->texts + ws->target_at);
+    mtws__client_redact_words(text, mtws__span_of(ws->texts + ws->userinfo_at), ":");
 }
 
 #if defined(__GNUC__)
@@ -4038,12 +4082,14 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
     if (source == MTWS__CONTROL) {
         MTWS_ASSERT(size <= c->control_size);
         c->control_size -= size;
+        bool pinged = c->ping_left > 0 && size >= c->ping_left;
+        c->ping_left -= mtws__min_size(size, c->ping_left);
         memmove(c->control, c->control + size, c->control_size);
-        if (c->control_size > 0) return;
-        if (c->heartbeat.unwritten > 0) {
+        if (pinged) {
             mtws__heartbeat_written(&c->heartbeat, mtws__client_fresh_us(ws),
                                     mtws__client_unsent(ws));
         }
+        if (c->control_size > 0) return;
         c->close_written = c->close_made;
         mtws__client_late_pong(ws);
         return;
@@ -4611,6 +4657,7 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     c->unasked_us = UINT64_MAX;
     mtws__heartbeat_ping(h, marks, ws->now_us, payload);
     mtws__client_control_frame(ws, MTWS__PING, payload, sizeof payload);
+    c->ping_left = c->control_size;
 }
 
 /* Makes the heartbeat in JSON that is due, or the answer to the server's. There is room for one at
@@ -4715,6 +4762,10 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
                                      ws->attempt_host, (unsigned)ws->attempt_port,
                                      c->phase == MTWS__PHASE_OPENING ? "connection" : "upgrade");
             mtws__client_end(ws, MTWS__CAUSE_FAILED);
+            return;
+        }
+        if (c->input_ended || c->output_ended) {
+            mtws__client_on_end(ws);
             return;
         }
         if (!c->doomed && !c->close_heard) {
