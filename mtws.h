@@ -2160,7 +2160,12 @@ MTWS_PRIVATE uint64_t mtws__http_retry_after_ms(const mtws__http *h, uint64_t un
     const char *value = mtws__http_next(h, &at, "Retry-After");
     if (value == NULL || value[0] == 0) return 0;
     if (!mtws__is_digit(value[0])) {
+        /* The server's own clock, where it says the time: ours may be wrong by years. */
         int64_t date = mtws__http_date(value);
+        size_t from = 0;
+        const char *now = mtws__http_next(h, &from, "Date");
+        int64_t now_date = now == NULL ? -1 : mtws__http_date(now);
+        if (now_date >= 0) unix_ms = (uint64_t)now_date * 1000;
         uint64_t date_ms = date < 0 ? 0 : (uint64_t)date * 1000;
         return date_ms > unix_ms ? date_ms - unix_ms : 0;
     }
@@ -4470,6 +4475,7 @@ MTWS_PRIVATE void mtws__client_violation(mtws_client *ws, mtws_result result, co
     c->doomed = true;
     c->phase = MTWS__PHASE_LINGERING;
     c->deadline_us = mtws__add_u64(ws->now_us, MTWS__LINGER_US);
+    if (ws->stopping) c->deadline_us = mtws__min_u64(c->deadline_us, ws->stop_deadline_us);
     mtws__client_flush(ws);
     if (c->close_written && ws->own_net) mtws__os_shutdown(ws->net.fd, false);
 }
@@ -4644,8 +4650,10 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     bool due = mtws__heartbeat_due(h, ws->now_us);
     bool ask = h->count < MTWS__PINGS_MAX && mtws__client_confirm_us(ws) <= ws->now_us;
     if ((!due && !ask) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
+    /* One at a time waits to be written, or Pings would take all that a very slow link has. */
     size_t close_size = MTWS__CONTROL_MAX + 6;
-    if (c->control_size + MTWS__PING_SIZE + 6 > sizeof c->control - close_size) {
+    if (h->unwritten > 0 ||
+        c->control_size + MTWS__PING_SIZE + 6 > sizeof c->control - close_size) {
         mtws__heartbeat_want(h, ws->now_us);
         return;
     }
