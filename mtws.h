@@ -84,8 +84,9 @@
  *       |
  *     reconnecting            waiting retry_ms, then trying; back to connected, or to error
  *     failed                  no more attempts; mtws_retry_now or mtws_connect begin again
- *     waiting_for_network     no attempts while it is certain that there is no network; one at once
- *                             when it is back, with small delays again
+ *     waiting_for_network     entered from error, or while reconnecting waits: no attempts while it
+ *                             is certain that there is no network; one at once when it is back,
+ *                             with small delays again
  *
  * Offline is what is certain to be: no interface but the loopback is running with an address, or
  * the system knows no way (ENETUNREACH) to any address of the target. On Linux netlink tells when
@@ -2444,7 +2445,8 @@ typedef struct mtws__message {
     uint8_t *data;
     size_t capacity; /* one byte more is there, for the terminator */
     size_t max_size;
-    bool stream;         /* hand over parts as they come */
+    bool stream;         /* hand over parts as they come ... */
+    size_t small_size;   /* ... but texts of one frame, up to this size, whole */
     size_t begin;        /* where the message (or part) that is being put together begins */
     size_t size;         /* and how much of it is there */
     size_t parse;        /* the first byte not looked at */
@@ -2554,7 +2556,9 @@ MTWS_PRIVATE mtws__input mtws__message_payload(mtws__message *m) {
     }
     m->in_frame = m->frame_left > 0;
     if (m->in_frame || !m->final) {
-        return m->stream && m->size > 0 ? mtws__message_hand(m, false) : MTWS__INPUT_MORE;
+        bool small = m->final && !m->later_part && m->kind == MTWS_TEXT &&
+                     m->frame_left + m->size <= m->small_size;
+        return m->stream && m->size > 0 && !small ? mtws__message_hand(m, false) : MTWS__INPUT_MORE;
     }
     if (m->kind == MTWS_TEXT && !mtws__utf8_whole(&m->utf8)) {
         return mtws__message_bad(m, MTWS_ERR_UTF8, "the server's text ends within a character");
@@ -3332,7 +3336,7 @@ MTWS_PRIVATE void mtws__heartbeat_restart(mtws__heartbeat *h, uint64_t now_us) {
 
 /* ==========================================================================
  * >>net
- * uses: platform, bytes
+ * uses: platform
  * Names and non-blocking TCP, as an mtws_transport.
  */
 
@@ -3581,6 +3585,7 @@ typedef struct mtws__connection {
     mtws__heartbeat beat; /* of heartbeats in JSON; a Ping's mark is its timestamp */
     uint8_t beat_frame[MTWS__STAMP_MAX * 2 + 128]; /* one of them, or an answer to one */
     size_t beat_size, beat_at;
+    bool beat_by_ping; /* the heartbeat that waits to be written is a Ping instead */
     char beat_stamp[MTWS__STAMP_MAX + 1]; /* the server's that is still to be answered, or "" */
     int locked;  /* the source whose bytes the transport holds; MTWS__NOWHERE */
     int current; /* the queue in the midst of a message; MTWS__NOWHERE */
@@ -3641,6 +3646,7 @@ struct mtws_client {
     mtws_state_handler *state_handler;
     void *state_user;
 
+    uint64_t last_stamp; /* of the latest heartbeat in JSON */
     uint64_t next_id;
     uint64_t part_id;      /* the message that parts are added to; 0: none */
     uint64_t part_barrier; /* entries of the main queue before this leave ahead of the parts */
@@ -3918,6 +3924,7 @@ MTWS_PRIVATE void mtws__client_reset_connection(mtws_client *ws) {
     c->flushed_us = ws->now_us;
     mtws__message_start(&ws->message, ws->message.data, ws->options.max_message_size,
                         ws->options.stream_messages);
+    if (ws->options.heartbeat == MTWS_HEARTBEAT_JSON) ws->message.small_size = MTWS__BEAT_MAX;
 }
 
 /* The heartbeat that is judged. Pings ask about messages in any case. */
@@ -4091,8 +4098,11 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
         c->ping_left -= mtws__min_size(size, c->ping_left);
         memmove(c->control, c->control + size, c->control_size);
         if (pinged) {
-            mtws__heartbeat_written(&c->heartbeat, mtws__client_fresh_us(ws),
-                                    mtws__client_unsent(ws));
+            uint64_t now_us = mtws__client_fresh_us(ws);
+            size_t unsent = mtws__client_unsent(ws);
+            mtws__heartbeat_written(&c->heartbeat, now_us, unsent);
+            if (c->beat_by_ping) mtws__heartbeat_written(&c->beat, now_us, unsent);
+            c->beat_by_ping = false;
         }
         if (c->control_size > 0) return;
         c->close_written = c->close_made;
@@ -4372,6 +4382,8 @@ MTWS_PRIVATE void mtws__client_opened(mtws_client *ws) {
     uint64_t interval_us = off ? 0 : (uint64_t)ws->options.heartbeat_interval_ms * 1000;
     uint64_t timeout_us = (uint64_t)ws->options.heartbeat_timeout_ms * 1000;
     mtws__heartbeat_start(&c->heartbeat, json ? 0 : interval_us, timeout_us, nonce, ws->now_us);
+    nonce[0] ^=
+        0x80; /* a heartbeat in JSON may be a Ping, which must not be taken for the other's */
     mtws__heartbeat_start(&c->beat, json ? interval_us : 0, timeout_us, nonce, ws->now_us);
     c->phase = MTWS__PHASE_OPEN;
     c->deadline_us = UINT64_MAX;
@@ -4577,7 +4589,9 @@ MTWS_PRIVATE bool mtws__client_on_beat(mtws_client *ws) {
 
 MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
     mtws__ping ping;
-    if (!mtws__heartbeat_pong(&ws->connection.heartbeat, ws->message.payload, &ping)) return;
+    if (!mtws__heartbeat_pong(&ws->connection.heartbeat, ws->message.payload, &ping) &&
+        !mtws__heartbeat_pong(&ws->connection.beat, ws->message.payload, &ping))
+        return;
     mtws__client_round_trip(ws, &ping);
     if (ws->options.confirm != MTWS_CONFIRM_PONG) return;
     uint64_t live = ws->queues[MTWS__MAIN].live;
@@ -4643,13 +4657,9 @@ MTWS_PRIVATE uint64_t mtws__client_confirm_us(const mtws_client *ws) {
     return mtws__add_u64(c->unasked_us, (uint64_t)ws->options.confirm_delay_ms * 1000);
 }
 
-/* Makes the Ping that is due, for the heartbeat or to ask about messages: it is the same. */
-MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
+/* Makes a Ping of this heartbeat's, which speaks for all that is wholly written. */
+MTWS_PRIVATE void mtws__client_make_ping(mtws_client *ws, mtws__heartbeat *h) {
     mtws__connection *c = &ws->connection;
-    mtws__heartbeat *h = &c->heartbeat;
-    bool due = mtws__heartbeat_due(h, ws->now_us);
-    bool ask = h->count < MTWS__PINGS_MAX && mtws__client_confirm_us(ws) <= ws->now_us;
-    if ((!due && !ask) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
     /* One at a time waits to be written, or Pings would take all that a very slow link has. */
     size_t close_size = MTWS__CONTROL_MAX + 6;
     if (h->unwritten > 0 ||
@@ -4660,12 +4670,24 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     uint64_t marks[MTWS__MARKS];
     uint8_t payload[MTWS__PING_SIZE];
     for (int i = 0; i < MTWS__MARKS; i++) marks[i] = ws->queues[i].next;
-    c->asked_cursor = ws->queues[MTWS__MAIN].cursor;
-    c->asked_next = ws->queues[MTWS__MAIN].next;
-    c->unasked_us = UINT64_MAX;
     mtws__heartbeat_ping(h, marks, ws->now_us, payload);
     mtws__client_control_frame(ws, MTWS__PING, payload, sizeof payload);
     c->ping_left = c->control_size;
+}
+
+/* Makes the Ping that is due, for the heartbeat or to ask about messages: it is the same. */
+MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__heartbeat *h = &c->heartbeat;
+    bool due = mtws__heartbeat_due(h, ws->now_us);
+    bool ask = h->count < MTWS__PINGS_MAX && mtws__client_confirm_us(ws) <= ws->now_us;
+    if ((!due && !ask) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
+    uint64_t sequence = h->sequence;
+    mtws__client_make_ping(ws, h);
+    if (h->sequence == sequence) return;
+    c->asked_cursor = ws->queues[MTWS__MAIN].cursor;
+    c->asked_next = ws->queues[MTWS__MAIN].next;
+    c->unasked_us = UINT64_MAX;
 }
 
 /* Makes the heartbeat in JSON that is due, or the answer to the server's. There is room for one at
@@ -4674,7 +4696,13 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     bool due = mtws__heartbeat_due(&c->beat, ws->now_us);
     if (c->phase != MTWS__PHASE_OPEN || c->close_made || (!due && c->beat_stamp[0] == 0)) return;
-    if (c->beat_size > 0) {
+    if (due && c->current != MTWS__NOWHERE) {
+        /* No text can go into the midst of a message, which may be long; a Ping can. */
+        mtws__client_make_ping(ws, &c->beat);
+        c->beat_by_ping = c->beat.unwritten > 0;
+        return;
+    }
+    if (c->beat_size > 0 || c->current != MTWS__NOWHERE) {
         if (due) mtws__heartbeat_want(&c->beat, ws->now_us);
         return;
     }
@@ -4692,9 +4720,7 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
         uint64_t marks[MTWS__MARKS] = {0, 0, 0};
         uint8_t unused[MTWS__PING_SIZE];
         /* Two heartbeats need two timestamps, whatever the wall clock does. */
-        int count = c->beat.count;
-        marks[0] =
-            count == 0 ? unix_ms : mtws__max_u64(unix_ms, c->beat.pings[count - 1].marks[0] + 1);
+        ws->last_stamp = marks[0] = mtws__max_u64(unix_ms, ws->last_stamp + 1);
         mtws__heartbeat_ping(&c->beat, marks, ws->now_us, unused);
         mtws__writer_text(&w, "{\"type\":\"heartbeat\",\"timestamp\":");
         mtws__writer_number(&w, marks[0]);
@@ -4990,7 +5016,10 @@ MTWS_PRIVATE void mtws__client_begin(mtws_client *ws, mtws_event *event) {
     ws->round = 0;
     ws->unopened = 0;
     ws->retry_us = ws->now_us;
-    if (cause == MTWS__CAUSE_CONNECT) mtws__client_start_attempt(ws);
+    if (cause == MTWS__CAUSE_CONNECT) {
+        mtws__client_start_attempt(ws);
+        ws->network_changed = mtws__client_is_offline(ws);
+    }
     mtws__client_move(ws, cause, event);
 }
 
@@ -5088,6 +5117,10 @@ MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
     if (ws->pending != MTWS__CAUSE_NONE) return 0;
     if (c->phase == MTWS__PHASE_NONE) {
         if (!ws->retry_asked && ws->now_us < ws->retry_us) return 0;
+        if (!ws->retry_asked && mtws__client_is_offline(ws)) {
+            ws->network_changed = true;
+            return mtws__client_network(ws, event) ? 1 : 0;
+        }
         mtws__client_start_attempt(ws);
     }
     if (c->phase == MTWS__PHASE_OPENING) mtws__client_opening(ws);
@@ -5139,7 +5172,8 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
         at = mtws__min_u64(at, h->probe ? 0 : h->next_us);
         if (i == 0) at = mtws__min_u64(at, mtws__client_confirm_us(ws));
     }
-    if (c->beat_stamp[0] != 0 && c->beat_size == 0) return 0;
+    bool answer = c->beat_stamp[0] != 0 && c->beat_size == 0 && c->current == MTWS__NOWHERE;
+    if (answer && !c->close_made) return 0;
     if (ws->stopping) {
         uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
         at = mtws__min_u64(at, ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us));
@@ -5484,6 +5518,19 @@ MTWS_API size_t mtws_memory_required(const mtws_options *options) {
     return mtws__layout_make(&resolved, &layout) ? layout.total : 0;
 }
 
+MTWS_API mtws_result mtws_create(mtws_client **out, const mtws_options *options) {
+    if (out == NULL) return MTWS_ERR_ARGUMENT;
+    *out = NULL;
+    size_t size = mtws_memory_required(options);
+    if (size == 0) return MTWS_ERR_ARGUMENT;
+    void *block = MTWS_MALLOC(size);
+    if (block == NULL) return MTWS_ERR_MEMORY;
+    mtws_result result = mtws_create_in(out, options, block, size);
+    if (result != MTWS_OK) MTWS_FREE(block);
+    else (*out)->block = block;
+    return result;
+}
+
 MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *options, void *memory,
                                     size_t size) {
     mtws_options resolved;
@@ -5521,19 +5568,6 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     if (resolved.network == MTWS_NETWORK_AUTO && ws->own_net) ws->watch = mtws__os_watch_open();
     *out = ws;
     return MTWS_OK;
-}
-
-MTWS_API mtws_result mtws_create(mtws_client **out, const mtws_options *options) {
-    if (out == NULL) return MTWS_ERR_ARGUMENT;
-    *out = NULL;
-    size_t size = mtws_memory_required(options);
-    if (size == 0) return MTWS_ERR_ARGUMENT;
-    void *block = MTWS_MALLOC(size);
-    if (block == NULL) return MTWS_ERR_MEMORY;
-    mtws_result result = mtws_create_in(out, options, block, size);
-    if (result != MTWS_OK) MTWS_FREE(block);
-    else (*out)->block = block;
-    return result;
 }
 
 MTWS_API void mtws_destroy(mtws_client *ws) {
