@@ -5609,6 +5609,7 @@ MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char 
     ws->stop_reason[text.size] = 0;
     uint64_t now_us = mtws__client_fresh_us(ws);
     ws->stop_deadline_us = mtws__add_u64(now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+    ws->due_us = mtws__min_u64(ws->due_us, now_us); /* to poll late from here on is a gap */
     return MTWS_OK;
 }
 
