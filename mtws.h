@@ -514,7 +514,7 @@ MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *opt
      MTWS__QUEUE_SIZE(MTWS_FIRST_MAX) + MTWS__QUEUE_SIZE(MTWS_PART_MAX))
 
 /* What MTWS_MEMORY_SIZE is made of; the implementation checks that it is enough. */
-#define MTWS__ENTRY_SIZE 32
+#define MTWS__ENTRY_SIZE 40
 #define MTWS__ENTRIES_MIN 16
 #define MTWS__TYPE_MAX 47
 #define MTWS__CLIENT_SIZE \
@@ -2664,10 +2664,10 @@ typedef enum mtws__fate {
 } mtws__fate;
 
 typedef struct mtws__entry {
-    uint64_t id;
-    uint64_t start;       /* ring offset of its first byte */
-    uint64_t deadline_us; /* it expires then unless it is on the wire; UINT64_MAX: never */
-    int16_t result;       /* of a dropped one */
+    uint64_t first_id, id; /* one, but for dropped entries that were joined */
+    uint64_t start;        /* ring offset of its first byte */
+    uint64_t deadline_us;  /* it expires then unless it is on the wire; UINT64_MAX: never */
+    int16_t result;        /* of a dropped one */
     uint8_t fate;
     uint8_t flags;   /* of mtws_send */
     uint8_t left;    /* it has left whole at least once, on this connection or an earlier one */
@@ -2792,7 +2792,7 @@ MTWS_PRIVATE mtws__entry *mtws__queue_append(mtws__queue *q, uint64_t id, unsign
     q->end++;
     mtws__entry *entry = mtws__queue_entry(q, q->end - 1);
     memset(entry, 0, sizeof *entry);
-    entry->id = id;
+    entry->first_id = entry->id = id;
     entry->start = q->ring.tail;
     entry->flags = (uint8_t)flags;
     entry->deadline_us = deadline_us;
@@ -2805,10 +2805,10 @@ MTWS_PRIVATE void mtws__queue_carry(mtws__queue *q) {
     while (q->first < q->live) {
         mtws__entry *e = mtws__queue_entry(q, q->first);
         if (e->fate == MTWS__DROPPED) {
-            bool same = q->carry.id != 0 && q->carry.id + 1 == e->id &&
+            bool same = q->carry.id != 0 && q->carry.id + 1 == e->first_id &&
                         q->carry.result == e->result && q->carry.left == e->left;
             if (q->carry.id != 0 && !same) return;
-            if (!same) q->carry.first_id = e->id;
+            if (!same) q->carry.first_id = e->first_id;
             q->carry.id = e->id;
             q->carry.result = e->result;
             q->carry.left = e->left;
@@ -3076,32 +3076,62 @@ MTWS_PRIVATE bool mtws__queue_head_goes(const mtws__queue *q, mtws_result result
     if (q->first != q->next) return false;
     const mtws__entry *e = mtws__queue_entry(q, q->first);
     bool alone = q->carry.id == 0;
-    bool alike = q->carry.id + 1 == e->id && q->carry.result == (int16_t)result && !q->carry.left;
+    bool alike =
+        q->carry.id + 1 == e->first_id && q->carry.result == (int16_t)result && !q->carry.left;
     return e->fate == MTWS__WAITING && !e->left && !mtws__queue_begun(q, q->first) &&
            (alone || alike);
 }
 
+/* Whether the entry, once dropped, can share the slot of the one before it. */
+MTWS_PRIVATE bool mtws__queue_joins(const mtws__queue *q, uint64_t number, mtws_result result) {
+    if (number == q->first) return false;
+    const mtws__entry *e = mtws__queue_entry(q, number);
+    const mtws__entry *before = mtws__queue_entry(q, number - 1);
+    bool waits = before->fate == MTWS__WAITING && !mtws__queue_begun(q, number - 1);
+    bool dropped = before->fate == MTWS__DROPPED && before->result == (int16_t)result;
+    return before->id + 1 == e->first_id && !before->left && (waits || dropped);
+}
+
+/* Two neighbours that were dropped for the same reason become one, and the index has a slot. */
+MTWS_PRIVATE void mtws__queue_join(mtws__queue *q, uint64_t number) {
+    mtws__queue_entry(q, number - 1)->id = mtws__queue_entry(q, number)->id;
+    for (uint64_t n = number; n + 1 < q->end; n++) {
+        *mtws__queue_entry(q, n) = *mtws__queue_entry(q, n + 1);
+    }
+    q->end--;
+    q->holes--;
+    q->unreported--;
+    q->untimed = mtws__min_u64(q->untimed, number);
+}
+
 /* Makes room by dropping the oldest messages that never left. False, and nothing is dropped, where
- * that does not help. */
+ * that does not help. A slot of the index comes back from the head, or by joining two entries. */
 MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_result result) {
     size_t free_size = mtws__ring_free(&q->ring);
-    bool need_slot = q->end - q->first >= q->capacity;
-    uint64_t number = q->next, stop = q->next;
-    if (need_slot && !mtws__queue_head_goes(q, result)) return false;
-    for (; number < q->end && (need_slot || free_size < wire_size); number++) {
+    bool full = q->end - q->first >= q->capacity;
+    bool slot = !full || mtws__queue_head_goes(q, result), join = !slot;
+    uint64_t begin = mtws__queue_untouched(q), number = begin, stop = begin;
+    for (; number < q->end && (!slot || free_size < wire_size); number++) {
         const mtws__entry *e = mtws__queue_entry(q, number);
-        if (e->fate < MTWS__DELIVERED && (e->left || mtws__queue_begun(q, number))) continue;
+        if (e->fate < MTWS__DELIVERED && e->left) continue;
         free_size += (size_t)(mtws__queue_entry_end(q, number) - e->start);
         stop = number + 1;
-        need_slot = false;
+        slot = slot || (e->fate == MTWS__WAITING && mtws__queue_joins(q, number, result));
     }
-    if (free_size < wire_size) return false;
-    for (number = q->next; number < stop; number++) {
-        if (!mtws__queue_begun(q, number) && !mtws__queue_entry(q, number)->left) {
-            mtws__queue_drop(q, number, result);
-        }
+    if (!slot || free_size < wire_size) return false;
+    for (number = begin; number < stop; number++) {
+        if (!mtws__queue_entry(q, number)->left) mtws__queue_drop(q, number, result);
     }
-    mtws__queue_close_up(q);
+    mtws__queue_compact(q);
+    for (number = stop; join && number-- > begin;) {
+        if (mtws__queue_entry(q, number)->fate != MTWS__DROPPED ||
+            mtws__queue_entry(q, number)->result != (int16_t)result ||
+            mtws__queue_entry(q, number)->left || !mtws__queue_joins(q, number, result))
+            continue;
+        mtws__queue_join(q, number);
+        join = false;
+    }
+    mtws__queue_settle(q);
     return mtws__queue_fits(q, wire_size);
 }
 
@@ -3159,18 +3189,18 @@ MTWS_PRIVATE bool mtws__queue_report(mtws__queue *q, mtws__range *out) {
         e = mtws__queue_entry(q, ++number);
     }
     uint8_t fate = e->fate;
-    out->first_id = e->id;
+    out->first_id = e->first_id;
     out->result = fate == MTWS__DELIVERED ? MTWS_OK : (mtws_result)e->result;
     out->left = e->left != 0;
     out->count = 0;
     for (;;) {
         out->id = e->id;
-        out->count += e->fate != MTWS__REPORTED;
+        if (e->fate != MTWS__REPORTED) out->count += e->id - e->first_id + 1;
         q->unreported -= e->fate != MTWS__REPORTED;
         e->fate = MTWS__REPORTED;
         if (++number == q->end) break;
         e = mtws__queue_entry(q, number);
-        if (e->id != out->id + 1) break;
+        if (e->first_id != out->id + 1) break;
         if (e->fate != MTWS__REPORTED && !mtws__queue_alike(e, fate, out)) break;
     }
     mtws__queue_carry(q);
@@ -3222,6 +3252,7 @@ enum {
 typedef struct mtws__ping {
     uint64_t sequence;
     uint64_t marks[MTWS__MARKS]; /* the entries before these had left when it was made */
+    uint64_t stamp;              /* of a heartbeat in JSON, which no Pong answers; 0: a Ping */
     uint64_t sent_us;
 } mtws__ping;
 
@@ -3257,6 +3288,13 @@ MTWS_PRIVATE bool mtws__heartbeat_due(const mtws__heartbeat *h, uint64_t now_us)
     return h->count < MTWS__PINGS_MAX && (h->probe || now_us >= h->next_us);
 }
 
+/* A heartbeat in JSON is due: it is asked for, and the next one later. */
+MTWS_PRIVATE void mtws__heartbeat_asked(mtws__heartbeat *h, uint64_t now_us) {
+    h->probe = false;
+    h->wanted_us = mtws__min_u64(h->wanted_us, now_us);
+    h->next_us = mtws__add_u64(now_us, h->interval_us);
+}
+
 /* A Ping is due, and there is no room for its frame: its time runs all the same. */
 MTWS_PRIVATE void mtws__heartbeat_want(mtws__heartbeat *h, uint64_t now_us) {
     h->wanted_us = mtws__min_u64(h->wanted_us, now_us);
@@ -3268,6 +3306,7 @@ MTWS_PRIVATE void mtws__heartbeat_ping(mtws__heartbeat *h, const uint64_t marks[
     MTWS_ASSERT(h->count < MTWS__PINGS_MAX);
     mtws__ping *ping = &h->pings[h->count++];
     ping->sequence = ++h->sequence;
+    ping->stamp = 0;
     ping->sent_us = mtws__min_u64(now_us, h->wanted_us);
     memcpy(ping->marks, marks, sizeof ping->marks);
     memcpy(out, h->nonce, 8);
@@ -3299,17 +3338,33 @@ MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, m
     if (payload.size != MTWS__PING_SIZE || memcmp(payload.data, h->nonce, 8) != 0) return false;
     uint64_t sequence = mtws__load_big(payload.data + 8, 8);
     for (int i = 0; i < h->count; i++) {
-        if (h->pings[i].sequence != sequence) continue;
+        if (h->pings[i].sequence != sequence || h->pings[i].stamp != 0) continue;
         mtws__heartbeat_take(h, i, out);
         return true;
     }
     return false;
 }
 
-/* The same for an answer that repeats a mark instead of a payload. */
-MTWS_PRIVATE bool mtws__heartbeat_echo(mtws__heartbeat *h, uint64_t mark, mtws__ping *out) {
-    for (int i = 0; i < h->count; i++) {
-        if (h->pings[i].marks[0] != mark) continue;
+/* A heartbeat in JSON was written. Where too much is open already, the oldest is judged anyway. */
+MTWS_PRIVATE void mtws__heartbeat_stamped(mtws__heartbeat *h, uint64_t stamp, uint64_t now_us) {
+    h->wanted_us = UINT64_MAX;
+    if (h->count == MTWS__PINGS_MAX) return;
+    mtws__ping *ping = &h->pings[h->count];
+    memset(ping, 0, sizeof *ping);
+    ping->stamp = stamp;
+    ping->sent_us = now_us;
+    /* Pings that wait to be written stay the newest. */
+    int place = h->count - h->unwritten;
+    mtws__ping moved = *ping;
+    memmove(h->pings + place + 1, h->pings + place, (size_t)h->unwritten * sizeof moved);
+    h->pings[place] = moved;
+    h->count++;
+}
+
+/* Whether an answer in JSON answers one of ours: it repeats the stamp. */
+MTWS_PRIVATE bool mtws__heartbeat_echo(mtws__heartbeat *h, uint64_t stamp, mtws__ping *out) {
+    for (int i = 0; stamp != 0 && i < h->count; i++) {
+        if (h->pings[i].stamp != stamp) continue;
         mtws__heartbeat_take(h, i, out);
         return true;
     }
@@ -3582,10 +3637,11 @@ typedef struct mtws__connection {
     uint8_t pong[MTWS__CONTROL_MAX]; /* the latest that did not fit */
     int pong_size;                   /* -1: none */
     int pong_flushes;
-    mtws__heartbeat beat; /* of heartbeats in JSON; a Ping's mark is its timestamp */
+    mtws__heartbeat beat;                          /* of heartbeats in JSON */
     uint8_t beat_frame[MTWS__STAMP_MAX * 2 + 128]; /* one of them, or an answer to one */
     size_t beat_size, beat_at;
-    bool beat_by_ping; /* the heartbeat that waits to be written is a Ping instead */
+    uint64_t beat_sending;                /* the timestamp in that frame; 0: it is an answer */
+    bool beat_wanted;                     /* a heartbeat is to be put there */
     char beat_stamp[MTWS__STAMP_MAX + 1]; /* the server's that is still to be answered, or "" */
     int locked;  /* the source whose bytes the transport holds; MTWS__NOWHERE */
     int current; /* the queue in the midst of a message; MTWS__NOWHERE */
@@ -4074,7 +4130,8 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
     uint64_t limit = UINT64_MAX;
     if (*source == MTWS__MAIN) {
         /* What goes first waits for the end of the present message, not for all of them. */
-        bool yields = mtws__queue_has_output(&ws->queues[MTWS__FIRST_QUEUE], UINT64_MAX);
+        bool yields =
+            mtws__queue_has_output(&ws->queues[MTWS__FIRST_QUEUE], UINT64_MAX) || c->beat_size > 0;
         limit = yields ? 0 : mtws__client_limit(ws);
     }
     return mtws__queue_peek(&ws->queues[*source], limit, one_frame, &ws->random);
@@ -4090,7 +4147,7 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
     ws->stats.bytes_sent += size;
     c->locked = MTWS__NOWHERE;
     mtws__heartbeat *h = mtws__client_heart(ws);
-    if (h->unwritten > 0) h->alive_us = ws->now_us;
+    if (h->unwritten > 0 || h->wanted_us != UINT64_MAX) h->alive_us = ws->now_us;
     if (source == MTWS__CONTROL) {
         MTWS_ASSERT(size <= c->control_size);
         c->control_size -= size;
@@ -4101,8 +4158,7 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
             uint64_t now_us = mtws__client_fresh_us(ws);
             size_t unsent = mtws__client_unsent(ws);
             mtws__heartbeat_written(&c->heartbeat, now_us, unsent);
-            if (c->beat_by_ping) mtws__heartbeat_written(&c->beat, now_us, unsent);
-            c->beat_by_ping = false;
+            mtws__heartbeat_written(&c->beat, now_us, unsent);
         }
         if (c->control_size > 0) return;
         c->close_written = c->close_made;
@@ -4113,7 +4169,9 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
         c->beat_at += size;
         if (c->beat_at < c->beat_size) return;
         c->beat_at = c->beat_size = 0;
-        mtws__heartbeat_written(&c->beat, mtws__client_fresh_us(ws), mtws__client_unsent(ws));
+        if (c->beat_sending == 0) return;
+        c->beat.unsent_size = mtws__client_unsent(ws);
+        mtws__heartbeat_stamped(&c->beat, c->beat_sending, mtws__client_fresh_us(ws));
         return;
     }
     mtws__queue *q = &ws->queues[source];
@@ -4690,26 +4748,15 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     c->unasked_us = UINT64_MAX;
 }
 
-/* Makes the heartbeat in JSON that is due, or the answer to the server's. There is room for one at
- * a time: it leaves at the end of a message, whatever the queue holds. */
-MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
+/* Puts a heartbeat in JSON, or the answer to the server's, where it leaves at the end of a message,
+ * whatever the queue holds. There is room for one at a time. */
+MTWS_PRIVATE void mtws__client_make_beat(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
-    bool due = mtws__heartbeat_due(&c->beat, ws->now_us);
-    if (c->phase != MTWS__PHASE_OPEN || c->close_made || (!due && c->beat_stamp[0] == 0)) return;
-    if (due && c->current != MTWS__NOWHERE) {
-        /* No text can go into the midst of a message, which may be long; a Ping can. */
-        mtws__client_make_ping(ws, &c->beat);
-        c->beat_by_ping = c->beat.unwritten > 0;
-        return;
-    }
-    if (c->beat_size > 0 || c->current != MTWS__NOWHERE) {
-        if (due) mtws__heartbeat_want(&c->beat, ws->now_us);
-        return;
-    }
     char text[sizeof c->beat_frame - MTWS__FRAME_HEADER_MAX];
     mtws__writer w;
     uint64_t unix_ms = mtws__client_unix_ms(ws);
     mtws__writer_open(&w, text, sizeof text);
+    c->beat_sending = 0;
     if (c->beat_stamp[0] != 0) {
         mtws__writer_text(&w, "{\"type\":\"heartbeat_response\",\"timestamp\":");
         mtws__writer_number(&w, unix_ms);
@@ -4717,13 +4764,11 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
         mtws__writer_text(&w, c->beat_stamp);
         c->beat_stamp[0] = 0;
     } else {
-        uint64_t marks[MTWS__MARKS] = {0, 0, 0};
-        uint8_t unused[MTWS__PING_SIZE];
         /* Two heartbeats need two timestamps, whatever the wall clock does. */
-        ws->last_stamp = marks[0] = mtws__max_u64(unix_ms, ws->last_stamp + 1);
-        mtws__heartbeat_ping(&c->beat, marks, ws->now_us, unused);
+        ws->last_stamp = c->beat_sending = mtws__max_u64(unix_ms, ws->last_stamp + 1);
+        c->beat_wanted = false;
         mtws__writer_text(&w, "{\"type\":\"heartbeat\",\"timestamp\":");
-        mtws__writer_number(&w, marks[0]);
+        mtws__writer_number(&w, c->beat_sending);
     }
     mtws__writer_text(&w, "}");
     MTWS_ASSERT(!w.full);
@@ -4732,6 +4777,23 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
     size_t header = mtws__frame_encode(c->beat_frame, MTWS_TEXT, true, w.size, key);
     mtws__frame_mask(c->beat_frame + header, (const uint8_t *)text, w.size, key, 0);
     c->beat_size = header + w.size;
+}
+
+/* Heartbeats in JSON. No text can go into the midst of a message of ours, which may be long; so
+ * while one waits for its end, a Ping asks whether the peer is there. */
+MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__heartbeat *h = &c->beat;
+    if (c->phase != MTWS__PHASE_OPEN || c->close_made) return;
+    if (mtws__heartbeat_due(h, ws->now_us)) {
+        mtws__heartbeat_asked(h, ws->now_us);
+        c->beat_wanted = true;
+    }
+    if (c->beat_size == 0 && (c->beat_wanted || c->beat_stamp[0] != 0)) mtws__client_make_beat(ws);
+    bool within = c->current != MTWS__NOWHERE || (c->locked >= 0 && c->locked < (int)MTWS__SOURCES);
+    if (within && h->wanted_us != UINT64_MAX && h->count < MTWS__PINGS_MAX) {
+        mtws__client_make_ping(ws, h);
+    }
 }
 
 /* Whether everything that mtws_disconnect waits for has happened. */
@@ -5172,8 +5234,7 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
         at = mtws__min_u64(at, h->probe ? 0 : h->next_us);
         if (i == 0) at = mtws__min_u64(at, mtws__client_confirm_us(ws));
     }
-    bool answer = c->beat_stamp[0] != 0 && c->beat_size == 0 && c->current == MTWS__NOWHERE;
-    if (answer && !c->close_made) return 0;
+    if (c->beat_stamp[0] != 0 && c->beat_size == 0 && !c->close_made) return 0;
     if (ws->stopping) {
         uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
         at = mtws__min_u64(at, ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us));
