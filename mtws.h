@@ -3109,14 +3109,15 @@ MTWS_PRIVATE void mtws__queue_join(mtws__queue *q, uint64_t number) {
 MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_result result) {
     size_t free_size = mtws__ring_free(&q->ring);
     bool full = q->end - q->first >= q->capacity;
-    bool slot = !full || mtws__queue_head_goes(q, result), join = !slot;
+    bool head = full && mtws__queue_head_goes(q, result);
+    bool slot = !full, join = full && !head;
     uint64_t begin = mtws__queue_untouched(q), number = begin, stop = begin;
     for (; number < q->end && (!slot || free_size < wire_size); number++) {
         const mtws__entry *e = mtws__queue_entry(q, number);
         if (e->fate < MTWS__DELIVERED && e->left) continue;
         free_size += (size_t)(mtws__queue_entry_end(q, number) - e->start);
         stop = number + 1;
-        slot = slot || (e->fate == MTWS__WAITING && mtws__queue_joins(q, number, result));
+        if (e->fate == MTWS__WAITING && (head || mtws__queue_joins(q, number, result))) slot = true;
     }
     if (!slot || free_size < wire_size) return false;
     for (number = begin; number < stop; number++) {
@@ -3246,6 +3247,7 @@ enum {
     MTWS__PINGS_MAX = 4,
     MTWS__PING_SIZE = 16, /* the connection's nonce, then the sequence number */
     MTWS__MARKS = 3,      /* queues that a Ping confirms */
+    MTWS__LOOKS = 8,      /* within a timeout, whether what lies before a question leaves */
     MTWS__PATIENCE = 4    /* signs of life extend a deadline to so many timeouts at most */
 };
 
@@ -3269,7 +3271,8 @@ typedef struct mtws__heartbeat {
     uint64_t next_us;   /* when to ask again */
     uint64_t wanted_us; /* since when a Ping is due for which there is no room; UINT64_MAX: none */
     uint64_t alive_us;  /* the last sign of life */
-    size_t unsent_size; /* what the kernel still held when it was last looked at */
+    size_t unsent_size; /* what the kernel still held of the bytes before the latest question ... */
+    uint64_t look_us;   /* ... and when to look again whether it falls; UINT64_MAX: no need */
 } mtws__heartbeat;
 
 MTWS_PRIVATE void mtws__heartbeat_start(mtws__heartbeat *h, uint64_t interval_us,
@@ -3280,8 +3283,16 @@ MTWS_PRIVATE void mtws__heartbeat_start(mtws__heartbeat *h, uint64_t interval_us
     h->timeout_us = timeout_us;
     memcpy(h->nonce, nonce, 8);
     h->next_us = interval_us == 0 ? UINT64_MAX : mtws__add_u64(now_us, interval_us);
-    h->wanted_us = UINT64_MAX;
+    h->wanted_us = h->look_us = UINT64_MAX;
     h->alive_us = now_us;
+}
+
+/* What the kernel holds of the bytes before a question. If that falls, the link moves. */
+MTWS_PRIVATE void mtws__heartbeat_look(mtws__heartbeat *h, size_t unsent_size, uint64_t now_us) {
+    if (unsent_size < h->unsent_size) h->alive_us = now_us;
+    h->unsent_size = mtws__min_size(unsent_size, h->unsent_size);
+    bool done = h->unsent_size == 0 || h->interval_us == 0;
+    h->look_us = done ? UINT64_MAX : mtws__add_u64(now_us, h->timeout_us / MTWS__LOOKS);
 }
 
 MTWS_PRIVATE bool mtws__heartbeat_due(const mtws__heartbeat *h, uint64_t now_us) {
@@ -3319,8 +3330,10 @@ MTWS_PRIVATE void mtws__heartbeat_ping(mtws__heartbeat *h, const uint64_t marks[
 
 /* All Pings that were made are written: their time starts here. */
 MTWS_PRIVATE void mtws__heartbeat_written(mtws__heartbeat *h, uint64_t now_us, size_t unsent_size) {
+    if (h->unwritten == 0) return;
     for (; h->unwritten > 0; h->unwritten--) h->pings[h->count - h->unwritten].sent_us = now_us;
     h->unsent_size = unsent_size;
+    mtws__heartbeat_look(h, unsent_size, now_us);
 }
 
 /* The Ping at `index` is answered, and those before it with it, since a peer may answer the latest
@@ -3329,6 +3342,7 @@ MTWS_PRIVATE void mtws__heartbeat_take(mtws__heartbeat *h, int index, mtws__ping
     *out = h->pings[index];
     h->count -= index + 1;
     if (h->unwritten > h->count) h->unwritten = h->count; /* who answers it has it */
+    if (h->count == 0) h->look_us = UINT64_MAX;
     memmove(h->pings, h->pings + index + 1, (size_t)h->count * sizeof h->pings[0]);
     h->answered = true;
 }
@@ -3346,8 +3360,11 @@ MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, m
 }
 
 /* A heartbeat in JSON was written. Where too much is open already, the oldest is judged anyway. */
-MTWS_PRIVATE void mtws__heartbeat_stamped(mtws__heartbeat *h, uint64_t stamp, uint64_t now_us) {
+MTWS_PRIVATE void mtws__heartbeat_stamped(mtws__heartbeat *h, uint64_t stamp, uint64_t now_us,
+                                          size_t unsent_size) {
     h->wanted_us = UINT64_MAX;
+    h->unsent_size = unsent_size;
+    mtws__heartbeat_look(h, unsent_size, now_us);
     if (h->count == MTWS__PINGS_MAX) return;
     mtws__ping *ping = &h->pings[h->count];
     memset(ping, 0, sizeof *ping);
@@ -3634,6 +3651,7 @@ typedef struct mtws__connection {
     uint8_t control[MTWS__CONTROL_ROOM];
     size_t control_size;
     size_t ping_left;                /* of it, up to the end of the latest Ping */
+    uint64_t question_at;            /* stats.bytes_sent before the latest Ping or heartbeat */
     uint8_t pong[MTWS__CONTROL_MAX]; /* the latest that did not fit */
     int pong_size;                   /* -1: none */
     int pong_flushes;
@@ -3977,6 +3995,7 @@ MTWS_PRIVATE void mtws__client_reset_connection(mtws_client *ws) {
     c->pong_size = -1;
     c->locked = c->current = MTWS__NOWHERE;
     c->heartbeat.wanted_us = c->beat.wanted_us = UINT64_MAX;
+    c->heartbeat.look_us = c->beat.look_us = UINT64_MAX;
     c->flushed_us = ws->now_us;
     mtws__message_start(&ws->message, ws->message.data, ws->options.max_message_size,
                         ws->options.stream_messages);
@@ -4137,9 +4156,14 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
     return mtws__queue_peek(&ws->queues[*source], limit, one_frame, &ws->random);
 }
 
-/* Bytes that were written before and have not arrived. */
+/* Bytes that were written before the latest question and that the peer's system has not
+ * acknowledged. */
 MTWS_PRIVATE size_t mtws__client_unsent(const mtws_client *ws) {
-    return ws->own_net ? mtws__os_unsent(ws->net.fd) : 0;
+    if (!ws->own_net) return 0;
+    uint64_t sent = ws->stats.bytes_sent;
+    uint64_t arrived = sent - mtws__min_u64(sent, mtws__os_unsent(ws->net.fd));
+    uint64_t asked = ws->connection.question_at;
+    return (size_t)(asked - mtws__min_u64(asked, arrived));
 }
 
 MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
@@ -4147,15 +4171,19 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
     ws->stats.bytes_sent += size;
     c->locked = MTWS__NOWHERE;
     mtws__heartbeat *h = mtws__client_heart(ws);
-    if (h->unwritten > 0 || h->wanted_us != UINT64_MAX) h->alive_us = ws->now_us;
+    /* While a question waits for room, bytes that leave before it are a sign of life. */
+    bool waits = h->count > 0 ? h->unwritten == h->count : h->wanted_us != UINT64_MAX;
+    if (waits) h->alive_us = ws->now_us;
     if (source == MTWS__CONTROL) {
         MTWS_ASSERT(size <= c->control_size);
         c->control_size -= size;
         bool pinged = c->ping_left > 0 && size >= c->ping_left;
+        size_t behind = size - mtws__min_size(size, c->ping_left); /* the Ping */
         c->ping_left -= mtws__min_size(size, c->ping_left);
         memmove(c->control, c->control + size, c->control_size);
         if (pinged) {
             uint64_t now_us = mtws__client_fresh_us(ws);
+            c->question_at = ws->stats.bytes_sent - behind - MTWS__PING_SIZE - 6;
             size_t unsent = mtws__client_unsent(ws);
             mtws__heartbeat_written(&c->heartbeat, now_us, unsent);
             mtws__heartbeat_written(&c->beat, now_us, unsent);
@@ -4168,10 +4196,12 @@ MTWS_PRIVATE void mtws__client_wrote(mtws_client *ws, int source, size_t size) {
     if (source == MTWS__BEAT) {
         c->beat_at += size;
         if (c->beat_at < c->beat_size) return;
+        size_t frame_size = c->beat_size;
         c->beat_at = c->beat_size = 0;
         if (c->beat_sending == 0) return;
-        c->beat.unsent_size = mtws__client_unsent(ws);
-        mtws__heartbeat_stamped(&c->beat, c->beat_sending, mtws__client_fresh_us(ws));
+        c->question_at = ws->stats.bytes_sent - frame_size;
+        mtws__heartbeat_stamped(&c->beat, c->beat_sending, mtws__client_fresh_us(ws),
+                                mtws__client_unsent(ws));
         return;
     }
     mtws__queue *q = &ws->queues[source];
@@ -4873,14 +4903,11 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
         mtws__client_finish(ws);
         return;
     }
+    if (ws->now_us >= h->look_us) {
+        mtws__heartbeat_look(h, mtws__client_unsent(ws), ws->now_us);
+    }
     if (c->phase != MTWS__PHASE_OPEN || c->unparsed || !c->drained) return;
     if (ws->now_us < mtws__heartbeat_deadline_us(h)) return;
-    size_t unsent = mtws__client_unsent(ws);
-    if (unsent < h->unsent_size) {
-        h->unsent_size = unsent;
-        h->alive_us = ws->now_us; /* what lies before the Ping still leaves */
-        if (ws->now_us < mtws__heartbeat_deadline_us(h)) return;
-    }
     mtws__client_set_failure(ws, MTWS_ERR_HEARTBEAT,
                              "no answer to a heartbeat within options.heartbeat_timeout_ms");
     ws->failure.close_code = 1006;
@@ -5043,6 +5070,9 @@ MTWS_PRIVATE bool mtws__client_network(mtws_client *ws, mtws_event *event) {
         h->probe = h->interval_us != 0 && h->count == 0;
         return false;
     }
+    /* Before the name is resolved a target on the loopback is not known as one. */
+    bool manual = ws->options.network == MTWS_NETWORK_MANUAL;
+    if (c->phase == MTWS__PHASE_OPENING && !c->transport_open && !manual) return false;
     if (!mtws__client_is_offline(ws)) return false;
     if (c->phase != MTWS__PHASE_NONE) {
         mtws__client_fail_attempt(ws, MTWS_ERR_OFFLINE);
@@ -5080,7 +5110,7 @@ MTWS_PRIVATE void mtws__client_begin(mtws_client *ws, mtws_event *event) {
     ws->retry_us = ws->now_us;
     if (cause == MTWS__CAUSE_CONNECT) {
         mtws__client_start_attempt(ws);
-        ws->network_changed = mtws__client_is_offline(ws);
+        ws->network_changed = ws->options.network == MTWS_NETWORK_MANUAL && ws->manual_offline;
     }
     mtws__client_move(ws, cause, event);
 }
@@ -5229,12 +5259,14 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
     const mtws__heartbeat *both[2] = {&c->heartbeat, &c->beat};
     for (int i = 0; i < 2; i++) {
         const mtws__heartbeat *h = both[i];
+        at = mtws__min_u64(at, h->look_us);
         if (!c->held && !c->full) at = mtws__min_u64(at, mtws__heartbeat_deadline_us(h));
         if (h->wanted_us != UINT64_MAX || h->count == MTWS__PINGS_MAX) continue;
         at = mtws__min_u64(at, h->probe ? 0 : h->next_us);
         if (i == 0) at = mtws__min_u64(at, mtws__client_confirm_us(ws));
     }
-    if (c->beat_stamp[0] != 0 && c->beat_size == 0 && !c->close_made) return 0;
+    bool beat = c->beat_wanted || c->beat_stamp[0] != 0;
+    if (beat && c->beat_size == 0 && !c->close_made) return 0;
     if (ws->stopping) {
         uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
         at = mtws__min_u64(at, ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us));
@@ -5670,6 +5702,9 @@ MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char 
     ws->stop_reason[text.size] = 0;
     uint64_t now_us = mtws__client_fresh_us(ws);
     ws->stop_deadline_us = mtws__add_u64(now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+    if (c->phase > MTWS__PHASE_OPEN) {
+        c->deadline_us = mtws__min_u64(c->deadline_us, ws->stop_deadline_us);
+    }
     ws->due_us = mtws__min_u64(ws->due_us, now_us); /* to poll late from here on is a gap */
     return MTWS_OK;
 }
