@@ -4921,7 +4921,7 @@ MTWS_PRIVATE void mtws__client_gap(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     if (c->phase == MTWS__PHASE_NONE || c->gaps >= MTWS__GAPS_MAX) return;
     c->gaps++;
-    c->readable = true;
+    c->readable = c->phase >= MTWS__PHASE_UPGRADING;
     if (c->phase <= MTWS__PHASE_UPGRADING) {
         c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
     } else if (c->phase == MTWS__PHASE_CLOSING) {

@@ -1,0 +1,780 @@
+/* What must hold: an independent account of every message and of every event, and the times within
+ * which things have to happen.
+ */
+#ifndef MTWS_SIM_MODEL_H_INCLUDED
+#define MTWS_SIM_MODEL_H_INCLUDED
+
+/* ---- messages to the server -------------------------------------------------------------------- */
+
+static message *message_of(uint64_t id)
+{
+    REQUIRE(id >= 1 && id <= sim.count, "unknown id", "message %llu was never sent",
+            (unsigned long long)id);
+    return &sim.messages[id];
+}
+
+static bool message_is_bound(const message *m)
+{
+    return m->queue != CLASS_MAIN || (m->flags & MTWS_NO_QUEUE) != 0;
+}
+
+static bool message_is_once(const message *m)
+{
+    return (m->flags & MTWS_ONCE) != 0 || sim.plan.options.at_most_once;
+}
+
+/* Bytes on the wire. */
+static size_t wire_size_of(size_t size)
+{
+    size_t total = 0, left = size;
+    do {
+        size_t part = left < max_frame() ? left : max_frame();
+        total += part + (part < 126 ? 6u : part < 65536 ? 8u : 14u);
+        left -= part;
+    } while (left > 0);
+    return total;
+}
+
+/* At most as much as it may be taken for: each of its frames with the header of the largest. */
+static size_t wire_size_estimate(size_t size)
+{
+    size_t frame = size < max_frame() ? size : max_frame();
+    size_t frames = size == 0 ? 1 : (size + frame - 1) / frame;
+    return size + frames * (frame < 126 ? 6u : frame < 65536 ? 8u : 14u);
+}
+
+/* The program's message was taken. */
+static message *model_sent(uint64_t id, size_t size, uint8_t kind, unsigned flags, uint8_t queue)
+{
+    REQUIRE(id == sim.count + 1, "id", "mtws_send gave id %llu after %llu", (unsigned long long)id,
+            (unsigned long long)sim.count);
+    REQUIRE(sim.count < MESSAGES_MAX, "simulator", "too many messages");
+    message *m = &sim.messages[++sim.count];
+    memset(m, 0, sizeof *m);
+    m->size = (uint32_t)size;
+    m->kind = kind;
+    m->flags = (uint8_t)flags;
+    m->queue = queue;
+    m->conn = conn_held(conn_now()) ? sim.serial : 0;
+    m->sent_us = sim.now_us;
+    m->blames = sim.blames;
+    sim.unsettled++;
+    sim.counts.messages++;
+    return m;
+}
+
+static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
+{
+    const tap *t = &c->tap;
+    if (m->queue == CLASS_MAIN) {
+        REQUIRE(id > t->last_main, "order on the wire", "message %llu was written behind %llu",
+                (unsigned long long)id, (unsigned long long)t->last_main);
+        REQUIRE(!sim.plan.options.hold_queue || c->released, "held queue",
+                "message %llu left while the queue was held", (unsigned long long)id);
+        uint64_t from = most(t->last_main + 1, sim.open_from);
+        for (uint64_t i = from; i < id && !has(T_TTL) && !has(T_NAMELESS); i++) {
+            const message *before = &sim.messages[i];
+            REQUIRE(before->queue != CLASS_MAIN || before->fate != FATE_OPEN, "message passed over",
+                    "message %llu was written, but %llu before it was not",
+                    (unsigned long long)id, (unsigned long long)i);
+        }
+    } else if (m->queue == CLASS_FIRST) {
+        REQUIRE(id > t->last_first, "order on the wire", "FIRST %llu was written behind %llu",
+                (unsigned long long)id, (unsigned long long)t->last_first);
+    }
+    /* What the transport held already may go ahead of what was sent since. */
+    bool locked = t->begun < c->again_until || t->begun_progress < sim.first_progress;
+    const message *part = sim.last_part == 0 ? NULL : &sim.messages[sim.last_part];
+    if (part != NULL && m->queue == CLASS_MAIN && sim.last_part < id && part->conn == c->serial) {
+        REQUIRE(part->fate != FATE_OPEN || part->left_conn == c->serial, "parts overtaken",
+                "message %llu was written ahead of %llu, whose parts were not all there",
+                (unsigned long long)id, (unsigned long long)sim.last_part);
+    }
+    if (m->queue != CLASS_FIRST && !locked && !has(T_NAMELESS)) {
+        REQUIRE(sim.first_waiting == 0 || sim.first_conn != c->serial, "FIRST overtaken",
+                "message %llu was begun while one with MTWS_FIRST waited", (unsigned long long)id);
+    }
+}
+
+/* The client begins to write a message on this connection. */
+static void model_begun(conn *c, uint64_t id)
+{
+    tap *t = &c->tap;
+    message *m = message_of(id);
+    REQUIRE(m->kind == t->kind, "kind", "message %llu was written as kind %d", (unsigned long long)id,
+            t->kind);
+    REQUIRE(m->fate == FATE_OPEN, "settled message written",
+            "message %llu was written after its fate (%d) was told", (unsigned long long)id, m->fate);
+    REQUIRE(!message_is_bound(m) || m->conn == c->serial, "wrong connection",
+            "message %llu, taken on connection %u, was written on %u", (unsigned long long)id, m->conn,
+            c->serial);
+    REQUIRE(!message_is_once(m) || m->left == 0, "ONCE written twice",
+            "message %llu with MTWS_ONCE was begun again", (unsigned long long)id);
+    model_begun_in_order(c, id, m);
+    int32_t ttl_ms = or_else(sim.plan.options.queue_ttl_ms, MTWS_OFF);
+    /* What the transport may hold does not expire. */
+    if (ttl_ms != MTWS_OFF && m->queue == CLASS_MAIN && m->left == 0 && !c->again_before) {
+        uint64_t begun_us = least(t->begun_us, t->begun < c->again_until ? c->again_us : NEVER);
+        REQUIRE(begun_us <= m->sent_us + (uint64_t)ttl_ms * 1000, "expired message written",
+                "message %llu, sent at %llu, was begun at %llu, beyond its %d ms",
+                (unsigned long long)id, (unsigned long long)m->sent_us,
+                (unsigned long long)begun_us, ttl_ms);
+    }
+    if (m->queue == CLASS_MAIN) {
+        t->last_main = id;
+    } else if (m->queue == CLASS_FIRST) {
+        t->last_first = id;
+    }
+}
+
+/* A message is wholly written, with the offset behind it. */
+static void model_left(conn *c, uint64_t id, uint64_t end)
+{
+    const tap *t = &c->tap;
+    message *m = message_of(id);
+    REQUIRE(t->message_size == m->size, "size", "message %llu has %u bytes, %llu were written",
+            (unsigned long long)id, m->size, (unsigned long long)t->message_size);
+    if (m->left > 0) {
+        sim.counts.resent++;
+        sim.suspects += memcmp(m->key, t->message_key, 4) == 0;
+    }
+    memcpy(m->key, t->message_key, 4);
+    m->left++;
+    m->left_conn = c->serial;
+    m->left_end = end;
+    if (m->queue == CLASS_FIRST && sim.first_waiting > 0) {
+        sim.first_waiting--;
+    }
+    trace(TRACE_TAP_MESSAGE, id, c->serial, end);
+}
+
+/* The server has a message whole. */
+static void model_received(const conn *c, uint64_t id)
+{
+    message *m = message_of(id);
+    m->received++;
+    trace(TRACE_SERVER_TAKES, id, c->serial, 0);
+    REQUIRE(m->fate != FATE_DROPPED || m->written, "dropped but received",
+            "message %llu was DROPPED as not written, and has come to the server",
+            (unsigned long long)id);
+    if (message_is_once(m) || message_is_bound(m)) {
+        REQUIRE(m->received == 1, "received twice", "message %llu came to the server twice",
+                (unsigned long long)id);
+        return;
+    }
+    if (m->received == 1 && m->fate != FATE_DROPPED && !has(T_BY_NOBODY)) {
+        REQUIRE(id > sim.first_appearance, "order at the server",
+                "message %llu came first after %llu had", (unsigned long long)id,
+                (unsigned long long)sim.first_appearance);
+        sim.first_appearance = id;
+    }
+}
+
+static void model_settle(uint64_t id, uint8_t fate)
+{
+    message *m = message_of(id);
+    m->fate = fate;
+    sim.unsettled--;
+    if (m->queue == CLASS_FIRST && m->left == 0 && sim.first_conn == m->conn
+        && sim.first_waiting > 0) {
+        sim.first_waiting--;
+    }
+    while (sim.open_from <= sim.count && sim.messages[sim.open_from].fate != FATE_OPEN) {
+        sim.open_from++;
+    }
+}
+
+static void model_delivered_one(uint64_t id)
+{
+    const message *m = message_of(id);
+    bool nameless = m->size < NAME_SIZE;
+    if (sim.plan.options.confirm == MTWS_CONFIRM_PROGRAM) {
+        REQUIRE(m->by_program, "delivered unconfirmed",
+                "message %llu is DELIVERED, and the program has not confirmed it",
+                (unsigned long long)id);
+    } else if (!nameless && sim.plan.options.confirm == MTWS_CONFIRM_NONE) {
+        REQUIRE(m->left > 0, "delivered unwritten",
+                "message %llu is DELIVERED, and was not wholly written", (unsigned long long)id);
+    } else if (!nameless) {
+        REQUIRE(m->received > 0, "delivered too early",
+                "message %llu is DELIVERED, and has not come to the server", (unsigned long long)id);
+        const conn *c = conn_of(m->left_conn);
+        REQUIRE(c->serial != m->left_conn || m->left_end <= c->asked_end, "delivered unasked",
+                "message %llu is DELIVERED, and no Pong that was read says so",
+                (unsigned long long)id);
+    }
+    model_settle(id, FATE_DELIVERED);
+}
+
+/* Whether the reason for which a message was dropped can be true. */
+static void model_dropped_one(uint64_t id, mtws_result result, bool written)
+{
+    message *m = message_of(id);
+    unsigned long long n = id;
+    int32_t ttl_ms = or_else(sim.plan.options.queue_ttl_ms, MTWS_OFF);
+    if (m->size >= NAME_SIZE) {
+        REQUIRE(written == (m->left > 0), "written",
+                "message %llu is DROPPED with written %d, and was written %u times", n, written,
+                m->left);
+        REQUIRE(written || m->received == 0, "dropped but received",
+                "message %llu is DROPPED as not written, and has come to the server", n);
+    }
+    if (result == MTWS_ERR_EXPIRED) {
+        REQUIRE(ttl_ms != MTWS_OFF && m->queue == CLASS_MAIN && !written, "expired",
+                "message %llu can't expire", n);
+        REQUIRE(sim.now_us >= m->sent_us + (uint64_t)ttl_ms * 1000, "expired",
+                "message %llu expired too early", n);
+    } else if (result == MTWS_ERR_CLEARED) {
+        REQUIRE(m->cleared, "cleared", "message %llu was not cleared", n);
+    } else if (result == MTWS_ERR_QUEUE_FULL) {
+        REQUIRE(sim.plan.options.drop_oldest && m->queue == CLASS_MAIN && !written, "evicted",
+                "message %llu can't be dropped for room", n);
+    } else if (message_is_bound(m)) {
+        REQUIRE(m->conn != sim.serial || !conn_held(conn_now()), "dropped while open",
+                "message %llu is dropped (%d), and its connection is open", n, result);
+    } else if (message_is_once(m)) {
+        REQUIRE(written || sim.blames - m->blames >= 3, "ONCE dropped unwritten",
+                "message %llu with MTWS_ONCE was not written, and is dropped (%d)", n, result);
+    } else {
+        REQUIRE(result == MTWS_ERR_CLOSED && sim.blames - m->blames >= 3, "dropped without cause",
+                "message %llu is dropped (%d)", n, result);
+    }
+    m->written = written;
+    m->result = (int16_t)result;
+    sim.dropped++;
+    sim.counts.drops[-result & 31]++;
+    model_settle(id, FATE_DROPPED);
+}
+
+/* A range, less the ids that an earlier event settled. */
+static void model_settled(const mtws_event *e)
+{
+    bool delivered = e->type == MTWS_EVENT_DELIVERED;
+    uint64_t news = 0;
+    REQUIRE(e->first_id >= 1 && e->first_id <= e->id && e->id <= sim.count, "range",
+            "an event of messages %llu to %llu, of %llu", (unsigned long long)e->first_id,
+            (unsigned long long)e->id, (unsigned long long)sim.count);
+    REQUIRE(delivered || e->result < 0, "result", "DROPPED with result %d", e->result);
+    for (uint64_t id = e->first_id; id <= e->id; id++) {
+        if (sim.messages[id].fate != FATE_OPEN) {
+            continue;
+        }
+        news++;
+        if (delivered) {
+            model_delivered_one(id);
+        } else {
+            model_dropped_one(id, e->result, e->written);
+        }
+    }
+    REQUIRE(news > 0, "settled twice", "messages %llu to %llu are settled a second time",
+            (unsigned long long)e->first_id, (unsigned long long)e->id);
+}
+
+/* ---- messages from the server ------------------------------------------------------------------ */
+
+static void model_message(const mtws_event *e)
+{
+    const conn *c = conn_now();
+    REQUIRE(!sim.paused, "paused", "a message was handed over while the program is paused");
+    REQUIRE(sim.state == MTWS_STATE_CONNECTED, "message", "a message in state %d", sim.state);
+    REQUIRE(has(T_STREAM) || (e->first && e->last), "part", "a part, and nobody asked for parts");
+    REQUIRE(has(T_STREAM) || e->data[e->size] == 0, "terminator", "no 0 behind a message");
+    if (c->garbage) {
+        sim.push_count = 0;
+        return;
+    }
+    REQUIRE(sim.push_count > 0, "unknown message", "a message that the server did not send");
+    push *p = &sim.pushes[sim.push_head];
+    REQUIRE(e->kind == (mtws_kind)p->kind, "kind", "message %u from the server: kind %d", p->number,
+            e->kind);
+    REQUIRE(e->first == (sim.part_size == 0 && !sim.part_begun), "first",
+            "message %u from the server: first is %d at byte %llu", p->number, e->first,
+            (unsigned long long)sim.part_size);
+    REQUIRE(e->size <= p->size - sim.part_size, "size",
+            "message %u from the server: %zu bytes at %llu of %u", p->number, e->size,
+            (unsigned long long)sim.part_size, p->size);
+    if (!p->broken) {
+        REQUIRE(content_same(e->data, p->number, p->kind, p->size, sim.part_size, e->size), "content",
+                "message %u from the server is not what it sent, at byte %llu of %u", p->number,
+                (unsigned long long)sim.part_size, p->size);
+    }
+    sim.handed_us = sim.now_us;
+    sim.handed++;
+    sim.part_size += e->size;
+    sim.part_begun = !e->last;
+    if (!e->last) {
+        return;
+    }
+    REQUIRE(!p->broken && sim.part_size == p->size, "broken message",
+            "message %u from the server was handed over as whole, with %llu bytes of %u", p->number,
+            (unsigned long long)sim.part_size, p->size);
+    REQUIRE(p->end <= c->in.taken, "message", "message %u was handed over before it was read",
+            p->number);
+    sim.part_size = 0;
+    sim.push_head = (sim.push_head + 1) % IN_ITEMS_MAX;
+    sim.push_count--;
+    sim.pushes_whole++;
+}
+
+/* A connection ended by itself: all that was read of it must have been handed over before. */
+static void model_all_handed_over(const conn *c)
+{
+    bool excused = c->garbage || sim.stop_asked || sim.plan.options.stream_messages;
+    if (excused || sim.push_count == 0) {
+        return;
+    }
+    const push *p = &sim.pushes[sim.push_head];
+    REQUIRE(p->broken || p->end > c->in.taken, "message lost",
+            "message %u from the server was read, and never handed over", p->number);
+}
+
+/* ---- states ------------------------------------------------------------------------------------ */
+
+static void model_secret(const char *text, const char *where)
+{
+    const char *basic = strchr(sim.attempt_authorization, ' ');
+    REQUIRE(strstr(text, "S3cr") == NULL, "secret", "a secret in %s: %s", where, text);
+    REQUIRE(basic == NULL || strstr(text, basic + 1) == NULL, "secret", "credentials in %s: %s", where,
+            text);
+}
+
+/* Whether this failure ends the attempts, is retried at the maximum delay, or waits a full one. */
+static void model_judge(const mtws_event *e, bool *final, bool *stubborn, bool *full)
+{
+    bool open = e->previous == MTWS_STATE_CONNECTED;
+    uint16_t http = e->http_status, code = e->close_code;
+    *final = *stubborn = *full = false;
+    if (e->result == MTWS_ERR_HTTP_STATUS) {
+        bool passing = http == 408 || http == 425 || http == 429 || http >= 500;
+        *final = http == 401 || http == 403 || http == 410 || (!passing && !sim.ever_opened);
+        *stubborn = !passing;
+    } else if (e->result == MTWS_ERR_CLOSED) {
+        *final = code == 1010;
+        *stubborn = code == 1002 || code == 1003 || (code >= 1007 && code <= 1009);
+        *full = code == 1012 || code == 1013;
+    } else if (e->result == MTWS_ERR_TLS_TRUST || e->result == MTWS_ERR_TLS_NAME) {
+        *stubborn = !open;
+        *final = *stubborn && !sim.ever_opened;
+    } else if (!open && (e->result == MTWS_ERR_HANDSHAKE || e->result == MTWS_ERR_TOO_BIG)) {
+        *stubborn = true;
+        *final = !sim.ever_opened;
+    }
+}
+
+/* The largest delay of the n-th round. */
+static uint64_t model_cap_ms(uint32_t round)
+{
+    const mtws_options *o = &sim.plan.options;
+    double cap = or_else(o->initial_reconnect_delay_ms, 1000);
+    double highest = or_else(o->max_reconnect_delay_ms, 30000);
+    double factor = o->reconnect_backoff_factor == 0.0 ? 1.5 : o->reconnect_backoff_factor;
+    for (; round > 0 && cap < highest && factor > 1.0; round--) {
+        cap *= factor;
+    }
+    cap = cap > highest ? highest : cap;
+    return cap < 250.0 ? 250 : (uint64_t)cap;
+}
+
+static void model_delay(const mtws_event *e)
+{
+    bool final, stubborn, full;
+    const conn *c = conn_now();
+    const mtws_options *o = &sim.plan.options;
+    model_judge(&sim.failure, &final, &stubborn, &full);
+    uint64_t highest = most((uint64_t)or_else(o->max_reconnect_delay_ms, 30000), 250);
+    uint64_t cap = stubborn ? highest : model_cap_ms(sim.round_high);
+    uint64_t least_cap = stubborn ? highest : model_cap_ms(sim.round_low);
+    uint64_t low = stubborn || full ? least_cap - least_cap / 4 : 250;
+    uint64_t high = cap;
+    low = low < 250 ? 250 : low;
+    if (sim.failure.result == MTWS_ERR_HTTP_STATUS && c->retry_after) {
+        int64_t ahead = c->retry_date_ms - wall_clock_ms();
+        low = most(low, c->retry_low_ms);
+        low = most(low, c->retry_date_ms != 0 && ahead > 1000 ? (uint64_t)ahead - 1000 : 0);
+        high = most(high, c->retry_high_ms);
+    }
+    uint64_t got = (uint64_t)e->retry_ms;
+    REQUIRE(e->retry_ms >= 0 && got >= low && got <= high + 1, "delay",
+            "a delay of %d ms, expected %llu to %llu (round %u to %u)", e->retry_ms,
+            (unsigned long long)low, (unsigned long long)high, sim.round_low, sim.round_high);
+    sim.round_low++;
+    sim.round_high++;
+    sim.retry_us = sim.now_us + got * 1000;
+}
+
+/* A connection, or an attempt at one, has failed. */
+static void model_error(const mtws_event *e)
+{
+    conn *c = conn_now();
+    bool open = e->previous == MTWS_STATE_CONNECTED;
+    sim.counts.results[-e->result & 31]++;
+    REQUIRE(e->result < 0, "result", "ERROR with result %d", e->result);
+    REQUIRE(!conn_held(c), "not closed", "ERROR, and the transport is open");
+    if (e->result == MTWS_ERR_ENTROPY) {
+        REQUIRE(!open && has(T_ENTROPY), "result", "ENTROPY without cause");
+    } else {
+        uint32_t bits = open || c->attempt == sim.attempts ? c->allowed : 0u;
+        bits |= open ? 0u : sim.attempt_allowed;
+        bits |= !open && is_offline() ? 1u << -MTWS_ERR_OFFLINE : 0u;
+        REQUIRE((bits >> -e->result & 1) != 0, "result",
+                "ERROR with result %d (%s) without cause", e->result, e->reason);
+    }
+    if (e->result == MTWS_ERR_HTTP_STATUS) {
+        REQUIRE(e->http_status == c->http_status, "status", "status %u, the server said %u",
+                e->http_status, c->http_status);
+    }
+    if (e->result == MTWS_ERR_CLOSED && !c->garbage) {
+        REQUIRE(e->close_code == c->close_code, "close code", "close code %u, the server said %u",
+                e->close_code, c->close_code);
+    }
+    uint16_t code = e->close_code;
+    if (e->result == MTWS_ERR_CLOSED
+        && (code == 1003 || (code >= 1007 && code <= 1009) || code == 1011)) {
+        sim.blames++;
+    }
+    if (open) {
+        model_all_handed_over(c);
+        uint64_t stable = option_us(sim.plan.options.stable_ms, 30000);
+        if (sim.now_us - c->opened_us >= stable) {
+            bool sure = !heartbeats() || (c->answered && !c->answer_unsure);
+            bool never = heartbeats() && !c->answered && !c->answer_unsure;
+            sim.round_low = never ? sim.round_low : 0;
+            sim.round_high = sure ? 0 : sim.round_high;
+        }
+    }
+    sim.in_vain = e->previous == MTWS_STATE_RECONNECTING;
+    sim.failure = *e;
+    snprintf(sim.failure_reason, sizeof sim.failure_reason, "%s", e->reason);
+    sim.failures++;
+    sim.failures_quiet += sim.quiet;
+}
+
+/* What follows an ERROR. */
+static void model_after_error(const mtws_event *e)
+{
+    bool final, stubborn, full;
+    int32_t attempts = or_else(sim.plan.options.max_reconnect_attempts, 10);
+    model_judge(&sim.failure, &final, &stubborn, &full);
+    REQUIRE(e->result == sim.failure.result || sim.stop_asked, "result changed",
+            "result %d after ERROR with %d", e->result, sim.failure.result);
+    REQUIRE(strcmp(e->reason, sim.failure_reason) == 0 || sim.stop_asked, "reason changed",
+            "reason \"%s\" after \"%s\"", e->reason, sim.failure_reason);
+    bool offline = is_offline() && attempts != MTWS_OFF && !final;
+    sim.unopened += sim.in_vain && !offline;
+    mtws_state expected = offline ? MTWS_STATE_WAITING_FOR_NETWORK : MTWS_STATE_RECONNECTING;
+    bool used_up = attempts >= 0 && sim.unopened >= attempts;
+    if (attempts == MTWS_OFF) {
+        bool clean = sim.failure.result == MTWS_ERR_CLOSED && !final;
+        expected = clean ? MTWS_STATE_DISCONNECTED : MTWS_STATE_FAILED;
+    } else if (final || used_up) {
+        expected = MTWS_STATE_FAILED;
+    }
+    if (sim.stop_asked) {
+        expected = MTWS_STATE_DISCONNECTED;
+    }
+    REQUIRE(e->state == expected, "state after ERROR", "state %d after ERROR %d (%s), expected %d",
+            e->state, sim.failure.result, sim.failure_reason, expected);
+}
+
+/* What the request of an attempt that begins now has to say. */
+static void attempt_texts(void)
+{
+    memcpy(sim.attempt_target, sim.target, sizeof sim.target);
+    memcpy(sim.attempt_host, sim.host_field, sizeof sim.host_field);
+    memcpy(sim.attempt_authorization, sim.authorization, sizeof sim.authorization);
+    memcpy(sim.target_secret, sim.secret, sizeof sim.secret);
+    memcpy(sim.open_host, sim.host, sizeof sim.host);
+    sim.open_port = sim.port;
+}
+
+/* An attempt begins: not before its time. */
+static void attempt_starts(void)
+{
+    REQUIRE(sim.retry_asked || sim.retry_us == NEVER || sim.now_us + 1000 >= sim.retry_us, "early",
+            "an attempt %llu us before its time", (unsigned long long)(sim.retry_us - sim.now_us));
+    REQUIRE(!sim.stop_asked, "stop", "an attempt after mtws_disconnect");
+    REQUIRE(sim.state == MTWS_STATE_CONNECTING || sim.state == MTWS_STATE_RECONNECTING, "attempt",
+            "an attempt in state %d", sim.state);
+    sim.retry_asked = false;
+    sim.attempts++;
+    sim.attempt_us = sim.now_us;
+    sim.attempt_allowed = 0;
+    if (sim.state != MTWS_STATE_CONNECTING) {
+        attempt_texts();
+    }
+}
+
+static bool model_legal(mtws_state from, mtws_state to)
+{
+    static const uint8_t legal[7][7] = {
+        /* to: disconnected, connecting, connected, reconnecting, waiting, error, failed */
+        {0, 1, 0, 0, 0, 0, 0}, /* disconnected */
+        {1, 0, 1, 0, 0, 1, 0}, /* connecting */
+        {1, 0, 0, 0, 0, 1, 0}, /* connected */
+        {1, 0, 1, 0, 1, 1, 0}, /* reconnecting */
+        {1, 0, 0, 1, 0, 0, 0}, /* waiting_for_network */
+        {1, 0, 0, 1, 1, 0, 1}, /* error */
+        {1, 1, 0, 1, 0, 0, 0}, /* failed */
+    };
+    return (unsigned)from < 7 && (unsigned)to < 7 && legal[from][to] != 0;
+}
+
+/* A graceful end must be one; what the server is able to spoil is excused. */
+static void model_stopped(const mtws_event *e)
+{
+    conn *c = conn_now();
+    bool was_open = e->previous == MTWS_STATE_CONNECTED;
+    REQUIRE(!conn_held(c), "not closed", "DISCONNECTED, and the transport is open");
+    if (e->previous == MTWS_STATE_ERROR) {
+        return;
+    }
+    REQUIRE(sim.stop_asked, "disconnected", "DISCONNECTED, and nobody asked for it");
+    if (was_open && e->result != MTWS_OK) {
+        bool unseen = sim.paused && e->result == MTWS_ERR_TIMEOUT;
+        REQUIRE(unseen || allowed(c, e->result), "result", "DISCONNECTED with result %d (%s) without cause",
+                e->result, e->reason);
+    }
+}
+
+/* No attempts for now. */
+static void model_waiting(const mtws_event *e)
+{
+    REQUIRE(is_offline(), "offline", "WAITING_FOR_NETWORK, and it is not certain that there is none");
+    REQUIRE(!conn_held(conn_now()), "not closed", "WAITING_FOR_NETWORK, and the transport is open");
+    REQUIRE(e->previous == MTWS_STATE_ERROR || e->result == MTWS_ERR_OFFLINE, "offline",
+            "WAITING_FOR_NETWORK with result %d", e->result);
+    sim.retry_us = NEVER;
+    sim.online_us = NEVER;
+}
+
+/* The next attempt is announced. */
+static void model_reconnecting(const mtws_event *e)
+{
+    if (e->previous == MTWS_STATE_ERROR) {
+        model_delay(e);
+        return;
+    }
+    REQUIRE(e->retry_ms == 0, "delay", "a delay of %d ms out of state %d", e->retry_ms, e->previous);
+    sim.round_low = sim.round_high = 0;
+    sim.retry_us = sim.now_us;
+    if (e->previous == MTWS_STATE_FAILED) {
+        sim.unopened = 0;
+    } else {
+        REQUIRE(!is_offline() || sim.retry_asked, "offline",
+                "attempts go on, and there is no network");
+    }
+}
+
+static void model_connected(conn *c)
+{
+    REQUIRE(conn_held(c) && c->opened_us == NEVER, "connected",
+            "CONNECTED without an answer to the upgrade");
+    c->opened_us = sim.now_us;
+    sim.ever_opened = true;
+    sim.unopened = 0;
+    sim.connects++;
+    sim.counts.opened++;
+    sim.retry_us = NEVER;
+}
+
+static void model_state(const mtws_event *e)
+{
+    trace(TRACE_EVENT_STATE, e->previous, e->state, (uint64_t)(int64_t)e->result);
+    trace(TRACE_EVENT_STATE_MORE, e->close_code, e->http_status, (uint64_t)(int64_t)e->retry_ms);
+    REQUIRE(e->previous == sim.state, "previous", "previous is %d, and the state was %d", e->previous,
+            sim.state);
+    REQUIRE(model_legal(e->previous, e->state), "transition", "from state %d to %d", e->previous,
+            e->state);
+    model_secret(e->reason, "a reason");
+    if (sim.stop_asked) {
+        bool last = e->state == MTWS_STATE_DISCONNECTED;
+        REQUIRE(last || (e->state == MTWS_STATE_ERROR && !sim.stopped_error), "stop",
+                "state %d after mtws_disconnect", e->state);
+        sim.stopped_error = true;
+    }
+    sim.counts.states[e->state]++;
+    sim.state = e->state;
+    sim.part_begun = false;
+    sim.part_size = 0;
+    if (e->previous == MTWS_STATE_ERROR) {
+        model_after_error(e);
+    }
+    switch (e->state) {
+    case MTWS_STATE_CONNECTING:
+        attempt_texts();
+        sim.ever_opened = false;
+        sim.round_low = sim.round_high = 0;
+        sim.unopened = 0;
+        sim.retry_us = NEVER;
+        break;
+    case MTWS_STATE_CONNECTED: model_connected(conn_now()); break;
+    case MTWS_STATE_RECONNECTING: model_reconnecting(e); break;
+    case MTWS_STATE_WAITING_FOR_NETWORK: model_waiting(e); break;
+    case MTWS_STATE_ERROR: model_error(e); break;
+    case MTWS_STATE_DISCONNECTED: model_stopped(e); break;
+    default: break;
+    }
+}
+
+/* Any event. */
+static void model_event(const mtws_event *e)
+{
+    REQUIRE((unsigned)e->type < 8, "event", "an event of type %d", e->type);
+    REQUIRE(e->reason != NULL && e->data != NULL, "event", "a pointer is NULL");
+    REQUIRE(e->state == mtws_get_state(sim.ws), "event", "state %d in an event, %d outside", e->state,
+            mtws_get_state(sim.ws));
+    sim.counts.events[e->type]++;
+    sim.progress++;
+    if (e->type != MTWS_EVENT_STATE) {
+        REQUIRE(e->state == sim.state, "event", "state %d without an event of it", e->state);
+    }
+    switch (e->type) {
+    case MTWS_EVENT_STATE: model_state(e); break;
+    case MTWS_EVENT_MESSAGE:
+        trace(TRACE_EVENT_MESSAGE, e->kind, e->size, (unsigned)e->first << 1 | (unsigned)e->last);
+        model_message(e);
+        break;
+    case MTWS_EVENT_DELIVERED:
+        trace(TRACE_EVENT_DELIVERED, e->first_id, e->id, 0);
+        model_settled(e);
+        break;
+    case MTWS_EVENT_DROPPED:
+        trace(TRACE_EVENT_DROPPED, e->first_id, e->id,
+              (uint64_t)(int64_t)(e->result * 10 - (int)e->written));
+        model_settled(e);
+        break;
+    case MTWS_EVENT_WRITABLE:
+        trace(TRACE_EVENT_WRITABLE, 0, 0, 0);
+        REQUIRE(sim.refused, "writable", "WRITABLE, and nothing was refused");
+        sim.refused = false;
+        break;
+    default: violate("event", "an event of type %d", e->type);
+    }
+}
+
+/* ---- at rest ----------------------------------------------------------------------------------- */
+
+static bool queue_has_open(uint32_t queue)
+{
+    for (uint64_t id = sim.open_from; id <= sim.count; id++) {
+        if (sim.messages[id].fate == FATE_OPEN && sim.messages[id].queue == queue) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* mtws_poll said that there is nothing more now: every event has been handed over. */
+static void model_at_rest(int result)
+{
+    bool resting = sim.state == MTWS_STATE_DISCONNECTED || sim.state == MTWS_STATE_FAILED;
+    REQUIRE(result == 0 || result == MTWS_ERR_IDLE, "poll", "mtws_poll gives %d", result);
+    REQUIRE((result == MTWS_ERR_IDLE) == resting, "idle", "mtws_poll gives %d in state %d", result,
+            sim.state);
+    REQUIRE(sim.state != MTWS_STATE_ERROR, "error stays", "nothing follows ERROR");
+    REQUIRE(sim.state != MTWS_STATE_WAITING_FOR_NETWORK || !has(T_MANUAL) || sim.said_offline,
+            "online", "WAITING_FOR_NETWORK, and mtws_set_network said that it is back");
+    REQUIRE(!sim.stop_asked || sim.state == MTWS_STATE_CONNECTED, "stop",
+            "mtws_disconnect, and the state stays %d", sim.state);
+    REQUIRE(!sim.refused || queue_has_open(sim.refused_queue), "writable lost",
+            "a message was refused, all is settled, and no WRITABLE came");
+    mtws_stats s;
+    mtws_get_stats(sim.ws, &s);
+    REQUIRE(s.queued_messages == sim.unsettled, "stats", "queued_messages is %llu, expected %llu",
+            (unsigned long long)s.queued_messages, (unsigned long long)sim.unsettled);
+    REQUIRE(s.dropped == sim.dropped, "stats", "dropped is %llu, expected %llu",
+            (unsigned long long)s.dropped, (unsigned long long)sim.dropped);
+    REQUIRE(s.failures == sim.failures && s.connects >= sim.connects
+                && s.connects <= sim.connects + sim.unheard,
+            "stats",
+            "failures %llu and connects %llu, expected %llu and %llu",
+            (unsigned long long)s.failures, (unsigned long long)s.connects,
+            (unsigned long long)sim.failures, (unsigned long long)sim.connects);
+    REQUIRE(s.messages_received == sim.pushes_whole || sim.garbage, "stats",
+            "messages_received is %llu, expected %llu", (unsigned long long)s.messages_received,
+            (unsigned long long)sim.pushes_whole);
+    REQUIRE(s.bytes_sent == sim.bytes_out && s.bytes_received == sim.bytes_in, "stats",
+            "%llu bytes sent and %llu received, expected %llu and %llu",
+            (unsigned long long)s.bytes_sent, (unsigned long long)s.bytes_received,
+            (unsigned long long)sim.bytes_out, (unsigned long long)sim.bytes_in);
+    REQUIRE(s.messages_sent == sim.messages_out && s.unconfirmed_messages <= s.queued_messages,
+            "stats", "messages_sent is %llu, expected %llu; %llu unconfirmed",
+            (unsigned long long)s.messages_sent, (unsigned long long)sim.messages_out,
+            (unsigned long long)s.unconfirmed_messages);
+    size_t queue = sim.plan.options.max_queue_size;
+    REQUIRE(s.queued_bytes <= queue + MTWS_FIRST_MAX + MTWS_PART_MAX, "stats",
+            "queued_bytes is %llu", (unsigned long long)s.queued_bytes);
+    REQUIRE(sim.unsettled > 0 || s.queued_bytes == 0, "stats",
+            "nothing is queued, in %llu bytes", (unsigned long long)s.queued_bytes);
+}
+
+/* ---- times ------------------------------------------------------------------------------------- */
+
+static void overdue(const char *key, uint64_t since_us, uint64_t by_us)
+{
+    REQUIRE(sim.now_us <= by_us, key, "%s: since %llu us, due at %llu", key,
+            (unsigned long long)since_us, (unsigned long long)by_us);
+}
+
+/* A program that is always late gains time, a few times. */
+static uint64_t patience(uint64_t us)
+{
+    return has(T_TICK) && sim.plan.tick_us > 1000000 ? 4 * (us + sim.plan.tick_us) : us;
+}
+
+/* A connection that can't answer any more must be given up. */
+static void check_dead_link(const conn *c)
+{
+    if (c->dead_us == NEVER || !heartbeats() || sim.paused || sim.stop_asked || c->close_sent) {
+        return;
+    }
+    uint64_t from = most(most(c->dead_us, c->opened_us), most(sim.woken_us, sim.unpaused_us));
+    uint64_t by = from + patience(interval_us() + timeout_us());
+    uint64_t moved_us = has(T_NATIVE) ? most(c->moved_us, c->acked_us) : c->moved_us;
+    if (moved_us > c->dead_us) {
+        uint64_t longest = from + patience(interval_us() + 8 * timeout_us());
+        by = least(most(from, moved_us) + patience(interval_us() + timeout_us()), longest);
+    }
+    by += c->bad ? 250000 : 0; /* it ends otherwise, and lingers */
+    overdue("dead link not noticed", from, by + 2 * lateness_us());
+}
+
+/* Everything that has to have happened by now. Called when the program has just polled. */
+static void check_times(void)
+{
+    const conn *c = conn_now();
+    uint64_t slack = 2 * lateness_us();
+    bool held = conn_held(c);
+    if (held && c->opened_us == NEVER) {
+        uint64_t from = most(sim.attempt_us, sim.woken_us);
+        overdue("connect timeout", from, from + patience(connect_timeout_us()) + slack);
+    } else if (held && sim.state == MTWS_STATE_CONNECTED) {
+        check_dead_link(c);
+        if (c->close_sent && c->close_read && !sim.paused) {
+            uint64_t from = most(most(c->close_read_us, sim.woken_us),
+                                 most(sim.unpaused_us, sim.handed_us));
+            overdue("close timeout", from, from + patience(close_timeout_us()) + slack);
+        }
+    }
+    if (sim.state == MTWS_STATE_RECONNECTING && !held && sim.retry_us != NEVER) {
+        uint64_t from = most(sim.retry_us, sim.woken_us);
+        overdue("retry", from, from + slack);
+    }
+    if (sim.state == MTWS_STATE_WAITING_FOR_NETWORK) {
+        uint64_t delay = option_us(sim.plan.options.max_reconnect_delay_ms, 30000);
+        sim.online_us = is_offline() ? NEVER : least(sim.online_us, sim.now_us);
+        overdue("online", sim.online_us, later(most(sim.online_us, sim.woken_us), delay + slack));
+    }
+    if (sim.stop_asked) {
+        uint64_t from = most(sim.stop_us, sim.woken_us);
+        overdue("disconnect", from, from + patience(close_timeout_us()) + slack);
+    }
+    if (sim.quiet && sim.open_by_us != NEVER) {
+        overdue("connected again", sim.plan.quiet_us, most(sim.open_by_us, sim.woken_us) + slack);
+    }
+    if (sim.quiet && sim.settle_by_us != NEVER) {
+        overdue("settled", sim.plan.quiet_us, sim.settle_by_us + slack);
+    }
+}
+
+#endif

@@ -1,0 +1,953 @@
+/* Every call to the system counted and made to fail: first the platform room's functions one
+ * by one, then a whole client in front of a small server, with each call of its life failing
+ * in turn. */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE
+#endif
+#include <errno.h>
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- the calls ------------------------------------------------------------------------------- */
+
+/* clang-format off */
+typedef enum call {
+    CLOCK, RANDOM, SOCKET, OPTION, CONNECT, POLL, ASK, RECV, SEND, IOCTL, SHUTDOWN, CLOSE,
+    WAKE_OPEN, WRITE, READ, BIND, INTERFACES, RESOLVE, MALLOC, CALLS
+} call;
+/* clang-format on */
+
+static const char *const call_names[CALLS] = {
+    "clock_gettime", "getrandom", "socket",     "setsockopt",  "connect", "poll",    "getsockopt",
+    "recv",          "send",      "ioctl",      "shutdown",    "close",   "eventfd", "write",
+    "read",          "bind",      "getifaddrs", "getaddrinfo", "malloc"};
+
+enum { FDS = 4096 };
+
+static struct {
+    unsigned counts[CALLS];
+    call failing;        /* CALLS: none */
+    unsigned from, upto; /* the calls of that kind which fail, counted from 1 */
+    int error;
+    size_t most;  /* bytes that a send or a recv takes at most; 0: any number */
+    bool stutter; /* every other send and recv says EAGAIN */
+    bool recv_said[FDS], send_said[FDS]; /* the last one said EAGAIN */
+    bool open[FDS]; /* descriptors that the library has opened and not closed */
+    unsigned wrong_closes;
+    int socket_error;                 /* what SO_ERROR says instead; -1: the truth */
+    const struct addrinfo *addresses; /* what getaddrinfo gives instead */
+    struct ifaddrs *interfaces;       /* what getifaddrs gives instead */
+    unsigned lists_freed;
+    int send_flags;
+} faults;
+
+static void faults_reset(void) {
+    bool open[FDS];
+    memcpy(open, faults.open, sizeof open);
+    memset(&faults, 0, sizeof faults);
+    memcpy(faults.open, open, sizeof open);
+    faults.failing = CALLS;
+    faults.socket_error = -1;
+}
+
+/* Makes the calls from number `from` to `upto` fail. */
+static void faults_plan(call failing, unsigned from, unsigned upto, int error) {
+    faults_reset();
+    faults.failing = failing;
+    faults.from = from;
+    faults.upto = upto;
+    faults.error = error;
+}
+
+/* Counts a call; true: it is to fail, and errno says why. */
+static bool faults_due(call which) {
+    unsigned count = ++faults.counts[which];
+    if (faults.failing != which || count < faults.from || count > faults.upto) return false;
+    errno = faults.error;
+    return true;
+}
+
+/* True for every other call of one kind on one descriptor, where that is asked for. */
+static bool faults_stutter(bool *said) {
+    *said = faults.stutter && !*said;
+    if (*said) errno = EAGAIN;
+    return *said;
+}
+
+static int faults_opened(int fd) {
+    if (fd >= 0 && fd < FDS) faults.open[fd] = true;
+    return fd;
+}
+
+static unsigned faults_open_count(void) {
+    unsigned count = 0;
+    for (size_t i = 0; i < FDS; i++) count += faults.open[i];
+    return count;
+}
+
+static int fault_clock_gettime(clockid_t clock, struct timespec *out) {
+    return faults_due(CLOCK) ? -1 : clock_gettime(clock, out);
+}
+
+static ssize_t fault_getrandom(void *out, size_t size, unsigned flags) {
+    if (faults_due(RANDOM)) return faults.error == 0 ? (ssize_t)size / 2 : -1;
+    return getrandom(out, size, flags);
+}
+
+static int fault_socket(int family, int type, int protocol) {
+    return faults_due(SOCKET) ? -1 : faults_opened(socket(family, type, protocol));
+}
+
+static int fault_setsockopt(int fd, int level, int option, const void *value, socklen_t size) {
+    return faults_due(OPTION) ? -1 : setsockopt(fd, level, option, value, size);
+}
+
+static int fault_bind(int fd, const struct sockaddr *address, socklen_t size) {
+    return faults_due(BIND) ? -1 : bind(fd, address, size);
+}
+
+static int fault_connect(int fd, const struct sockaddr *address, socklen_t size) {
+    if (faults_due(CONNECT)) {
+        /* An interrupted connect goes on in the background. */
+        if (faults.error == EINTR && connect(fd, address, size) == 0) errno = EINTR;
+        errno = faults.error;
+        return -1;
+    }
+    return connect(fd, address, size);
+}
+
+static int fault_poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
+    return faults_due(POLL) ? -1 : poll(fds, count, timeout_ms);
+}
+
+static int fault_getsockopt(int fd, int level, int option, void *value, socklen_t *size) {
+    if (faults_due(ASK)) return -1;
+    int result = getsockopt(fd, level, option, value, size);
+    if (faults.socket_error >= 0) *(int *)value = faults.socket_error;
+    return result;
+}
+
+static ssize_t fault_recv(int fd, void *out, size_t size, int flags) {
+    if (faults_due(RECV)) return -1;
+    if (faults_stutter(&faults.recv_said[fd])) return -1;
+    if (faults.most > 0 && size > faults.most) size = faults.most;
+    return recv(fd, out, size, flags);
+}
+
+static ssize_t fault_send(int fd, const void *data, size_t size, int flags) {
+    faults.send_flags = flags;
+    if (faults_due(SEND)) return -1;
+    if (faults_stutter(&faults.send_said[fd])) return -1;
+    if (faults.most > 0 && size > faults.most) size = faults.most;
+    return send(fd, data, size, flags);
+}
+
+static int fault_ioctl(int fd, unsigned long request, int *value) {
+    return faults_due(IOCTL) ? -1 : ioctl(fd, request, value);
+}
+
+static int fault_shutdown(int fd, int how) { return faults_due(SHUTDOWN) ? -1 : shutdown(fd, how); }
+
+/* One that fails has closed all the same: closing again could hit somebody else's descriptor. */
+static int fault_close(int fd) {
+    if (fd < 0 || fd >= FDS || !faults.open[fd]) faults.wrong_closes++;
+    else faults.open[fd] = false;
+    bool failing = faults_due(CLOSE);
+    close(fd);
+    if (!failing) return 0;
+    errno = faults.error;
+    return -1;
+}
+
+static int fault_eventfd(unsigned value, int flags) {
+    return faults_due(WAKE_OPEN) ? -1 : faults_opened(eventfd(value, flags));
+}
+
+static ssize_t fault_write(int fd, const void *data, size_t size) {
+    return faults_due(WRITE) ? -1 : write(fd, data, size);
+}
+
+static ssize_t fault_read(int fd, void *out, size_t size) {
+    return faults_due(READ) ? -1 : read(fd, out, size);
+}
+
+static int fault_getifaddrs(struct ifaddrs **out) {
+    if (faults_due(INTERFACES)) return -1;
+    if (faults.interfaces == NULL) return getifaddrs(out);
+    *out = faults.interfaces;
+    return 0;
+}
+
+static void fault_freeifaddrs(struct ifaddrs *list) {
+    faults.lists_freed++;
+    if (faults.interfaces == NULL) freeifaddrs(list);
+}
+
+static int fault_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                             struct addrinfo **out) {
+    if (faults_due(RESOLVE)) return faults.error;
+    if (faults.addresses == NULL) return getaddrinfo(host, service, hints, out);
+    /* The library only reads the list. */
+    memcpy(out, &faults.addresses, sizeof *out);
+    return 0;
+}
+
+static void fault_freeaddrinfo(struct addrinfo *list) {
+    faults.lists_freed++;
+    if (faults.addresses == NULL) freeaddrinfo(list);
+}
+
+static void *fault_malloc(size_t size) { return faults_due(MALLOC) ? NULL : malloc(size); }
+
+#define MTWS_SYS(name) fault_##name
+#define MTWS_MALLOC(size) fault_malloc(size)
+#define MTWS_FREE(p) free(p)
+#define MTWS_IMPLEMENTATION
+#include "../../mtws.h"
+
+#include "loopback.h"
+
+/* ---- the platform room, function by function ------------------------------------------------- */
+
+static void entropy(void) { /* FAULTS row 16 */
+    static const struct {
+        const char *name;
+        unsigned upto;
+        int error;
+        bool ok;
+        unsigned calls;
+    } rows[] = {
+        {"nothing fails", 0, 0, true, 1},
+        {"interrupted once", 1, EINTR, true, 2},
+        {"interrupted often", 15, EINTR, true, 16},
+        {"interrupted for ever", 1000, EINTR, false, 16},
+        {"not there", 1000, ENOSYS, false, 1},
+        {"fails once", 1, EFAULT, false, 1},
+        {"gives too little", 1, 0, false, 1},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        uint8_t bytes[32];
+        faults_plan(RANDOM, 1, rows[i].upto, rows[i].error);
+        test_context("%s", rows[i].name);
+        CHECK_INT(mtws__os_entropy(bytes, sizeof bytes), rows[i].ok);
+        CHECK_UINT(faults.counts[RANDOM], rows[i].calls);
+    }
+}
+
+/* A call that is interrupted goes on, a bounded number of times; other errors are told as they
+ * are. */
+static void receiving_and_sending(void) {
+    static const struct {
+        unsigned upto;
+        int error;
+        ptrdiff_t result;
+        unsigned calls;
+    } rows[] = {
+        {0, 0, 1, 1},
+        {1, EINTR, 1, 2},
+        {15, EINTR, 1, 16},
+        {16, EINTR, -EAGAIN, 16},
+        {1000, EINTR, -EAGAIN, 16},
+        {1, EAGAIN, -EAGAIN, 1},
+        {1, EWOULDBLOCK, -EAGAIN, 1},
+        {1, ECONNRESET, -ECONNRESET, 1},
+        {1, ETIMEDOUT, -ETIMEDOUT, 1},
+        {1, ENOBUFS, -ENOBUFS, 1},
+        {1, ENOMEM, -ENOMEM, 1},
+        {1, EPIPE, -EPIPE, 1},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        int pair[2];
+        char byte = 'x';
+        loopback_need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+        test_context("%u times %s", rows[i].upto, strerror(rows[i].error));
+        faults_plan(SEND, 1, rows[i].upto, rows[i].error);
+        CHECK_INT(mtws__os_send(pair[0], "y", 1), rows[i].result);
+        CHECK_UINT(faults.counts[SEND], rows[i].calls);
+#ifdef MSG_NOSIGNAL
+        CHECK_INT(faults.send_flags, MSG_NOSIGNAL); /* FAULTS row 47 */
+#endif
+        CHECK_INT(send(pair[0], "z", 1, 0), 1);
+        faults_plan(RECV, 1, rows[i].upto, rows[i].error);
+        CHECK_INT(mtws__os_receive(pair[1], &byte, 1), rows[i].result);
+        CHECK_UINT(faults.counts[RECV], rows[i].calls);
+        close(pair[0]);
+        close(pair[1]);
+    }
+}
+
+static mtws__address loopback_address(uint16_t port) {
+    mtws__address address;
+    memset(&address, 0, sizeof address);
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&address.storage;
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    in->sin_port = htons(port);
+    address.size = (socklen_t)sizeof *in;
+    return address;
+}
+
+static void connecting(void) {
+    static const int errors[] = {ECONNREFUSED, ENETUNREACH, EHOSTUNREACH, ETIMEDOUT, EADDRNOTAVAIL,
+                                 EACCES,       EPERM,       EAFNOSUPPORT, ENOBUFS,   EINPROGRESS};
+    mtws__address address = loopback_address(1);
+    for (size_t i = 0; i < UNIT_COUNT(errors); i++) {
+        test_context("%s", strerror(errors[i]));
+        faults_plan(CONNECT, 1, 1, errors[i]);
+        int fd = mtws__os_socket(AF_INET);
+        CHECK_INT(mtws__os_connect(fd, &address), errors[i]);
+        /* How one that was under way ended. */
+        int pair[2];
+        loopback_need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+        faults_reset();
+        faults.socket_error = errors[i];
+        CHECK_INT(mtws__os_connected(pair[0]), errors[i]);
+        faults_plan(ASK, 1, 1, errors[i]);
+        CHECK_INT(mtws__os_connected(pair[0]), errors[i]);
+        faults_plan(POLL, 1, 1, errors[i]);
+        CHECK_INT(mtws__os_connected(pair[0]), errors[i]);
+        faults_plan(POLL, 1, 1, EINTR);
+        CHECK_INT(mtws__os_connected(pair[0]), EINPROGRESS);
+        CHECK_INT(mtws__os_connected(pair[0]), 0);
+        close(pair[0]);
+        close(pair[1]);
+        mtws__os_close(fd);
+    }
+    faults_plan(CONNECT, 1, 1, EINTR); /* goes on by itself */
+    int fd = mtws__os_socket(AF_INET);
+    CHECK_INT(mtws__os_connect(fd, &address), EINPROGRESS);
+    mtws__os_close(fd);
+    CHECK_UINT(faults_open_count(), 0);
+}
+
+static void sockets(void) { /* FAULTS row 52 */
+    static const int errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EAFNOSUPPORT};
+    for (size_t i = 0; i < UNIT_COUNT(errors); i++) {
+        int wake[2];
+        test_context("%s", strerror(errors[i]));
+        faults_plan(SOCKET, 1, 1, errors[i]);
+        errno = 0;
+        CHECK_INT(mtws__os_socket(AF_INET), -1);
+        CHECK_INT(errno, errors[i]);
+        CHECK_UINT(faults.counts[CLOSE], 0);
+        faults_plan(SOCKET, 1, 1, errors[i]);
+        CHECK_INT(mtws__os_watch_open(), -1);
+        faults_plan(BIND, 1, 1, errors[i]);
+        CHECK_INT(mtws__os_watch_open(), -1);
+        faults_plan(WAKE_OPEN, 1, 1, errors[i]);
+        CHECK(!mtws__os_wake_open(wake));
+        mtws__os_wake_close(wake);
+        CHECK_UINT(faults.wrong_closes, 0);
+        faults_plan(OPTION, 1, 100, errors[i]); /* what makes it faster may fail */
+        int fd = mtws__os_socket(AF_INET);
+        CHECK(fd >= 0);
+        mtws__os_close(fd);
+    }
+    CHECK_UINT(faults_open_count(), 0);
+}
+
+static void unsent_and_clock(void) {
+    faults_plan(IOCTL, 1, 1, ENOTTY);
+    CHECK_UINT(mtws__os_unsent(0), 0);
+    faults_plan(CLOCK, 1, 1, EINVAL); /* a system without a clock that counts sleep */
+    uint64_t a = mtws__os_now_us();
+    CHECK_UINT(faults.counts[CLOCK], 2);
+    CHECK(a > 0);
+    faults_plan(CLOCK, 1, 100, EINVAL);
+    CHECK_UINT(mtws__os_unix_ms(), 0);
+}
+
+static void waking(void) {
+    static const struct {
+        unsigned upto;
+        int error;
+        bool woken;
+        unsigned calls;
+    } rows[] = {
+        {0, 0, true, 1},        {1, EINTR, true, 2},   {15, EINTR, true, 16},
+        {99, EINTR, false, 16}, {1, EAGAIN, false, 1}, {1, EBADF, false, 1},
+    };
+    int fds[2];
+    faults_reset();
+    if (!CHECK(mtws__os_wake_open(fds))) return;
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        test_context("row %zu", i);
+        faults_plan(WRITE, 1, rows[i].upto, rows[i].error);
+        errno = 4711;
+        mtws__os_wake(fds[1]);
+        CHECK_INT(errno, 4711);
+        CHECK_UINT(faults.counts[WRITE], rows[i].calls);
+        CHECK_INT(mtws__os_woken(fds[0]), rows[i].woken);
+    }
+    faults_plan(READ, 1, 1, EINTR);
+    mtws__os_wake(fds[1]);
+    if (!mtws__os_woken(fds[0])) CHECK(mtws__os_woken(fds[0])); /* late at most, never lost */
+    mtws__os_wake_close(fds);
+    CHECK_UINT(faults_open_count(), 0);
+}
+
+static void watching(void) {
+    static const struct {
+        unsigned upto;
+        int error;
+        bool changed;
+    } rows[] = {
+        {1, ENOBUFS, true}, {1, EINTR, false},   {99, EINTR, false},
+        {1, EAGAIN, false}, {99, ENOBUFS, true}, {1, EBADF, false},
+    };
+    int pair[2];
+    loopback_need(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair) == 0, "socketpair");
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        test_context("row %zu", i);
+        faults_plan(RECV, 1, rows[i].upto, rows[i].error);
+        CHECK_INT(mtws__os_watch_changed(pair[0]), rows[i].changed);
+        CHECK(faults.counts[RECV] <= 16);
+    }
+    faults_reset();
+    for (int i = 0; i < 5; i++) CHECK_INT(send(pair[1], "news", 4, 0), 4);
+    CHECK(mtws__os_watch_changed(pair[0]));
+    CHECK(!mtws__os_watch_changed(pair[0]));
+    close(pair[0]);
+    close(pair[1]);
+}
+
+/* Offline is what is certain to be. */
+static void interfaces(void) {
+    enum { UP = IFF_UP, RUN = IFF_UP | IFF_RUNNING, LOOP = IFF_UP | IFF_RUNNING | IFF_LOOPBACK };
+    static const struct {
+        unsigned flags[3];
+        int families[3];
+        bool found;
+    } rows[] = {
+        {{LOOP, 0, 0}, {AF_INET, 0, 0}, false},
+        {{LOOP, RUN, 0}, {AF_INET, AF_INET, 0}, true},
+        {{LOOP, RUN, 0}, {AF_INET, AF_INET6, 0}, true},
+        {{LOOP, UP, 0}, {AF_INET, AF_INET, 0}, false},          /* no cable */
+        {{LOOP, IFF_RUNNING, 0}, {AF_INET, AF_INET, 0}, false}, /* switched off */
+        {{LOOP, RUN, 0}, {AF_INET, AF_PACKET, 0}, false},       /* without an address */
+        {{LOOP, RUN, 0}, {AF_INET, -1, 0}, false},
+        {{LOOP, UP, RUN}, {AF_INET, AF_INET, AF_INET}, true},
+        {{RUN, UP, LOOP}, {AF_INET6, AF_INET, AF_INET}, true},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        struct ifaddrs list[3];
+        struct sockaddr addresses[3];
+        memset(list, 0, sizeof list);
+        memset(addresses, 0, sizeof addresses);
+        for (size_t k = 0; k < 3; k++) {
+            list[k].ifa_next = k < 2 && rows[i].families[k + 1] != 0 ? &list[k + 1] : NULL;
+            list[k].ifa_flags = rows[i].flags[k];
+            addresses[k].sa_family = (sa_family_t)rows[i].families[k];
+            list[k].ifa_addr = rows[i].families[k] < 0 ? NULL : &addresses[k];
+        }
+        faults_reset();
+        faults.interfaces = list;
+        test_context("row %zu", i);
+        CHECK_INT(mtws__os_has_interface(), rows[i].found);
+        CHECK_UINT(faults.lists_freed, 1);
+    }
+    faults_plan(INTERFACES, 1, 1, ENOMEM);
+    CHECK(mtws__os_has_interface()); /* not known */
+    CHECK_UINT(faults.lists_freed, 0);
+}
+
+static void unreachable(void) {
+    static const struct {
+        int error;
+        bool certain;
+    } rows[] = {
+        {ENETUNREACH, true},    {EHOSTUNREACH, false}, {EACCES, false},
+        {EADDRNOTAVAIL, false}, {ECONNREFUSED, false}, {EINTR, false},
+    };
+    mtws__address address = loopback_address(9);
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        test_context("%s", strerror(rows[i].error));
+        faults_plan(CONNECT, 1, 1, rows[i].error);
+        CHECK_INT(mtws__os_unreachable(&address), rows[i].certain);
+        CHECK_UINT(faults.counts[CLOSE], 1);
+    }
+    faults_reset();
+    CHECK(!mtws__os_unreachable(&address));
+    faults_plan(SOCKET, 1, 1, EMFILE);
+    CHECK(!mtws__os_unreachable(&address));
+    CHECK_UINT(faults_open_count(), 0);
+    /* A target counts as offline only where every address of it is unreachable. */
+    mtws__net net;
+    mtws__net_start(&net);
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&address.storage;
+    in->sin_addr.s_addr = htonl(0xc0000201);
+    net.known = 2;
+    net.addresses[0] = net.addresses[1] = address;
+    struct ifaddrs one;
+    memset(&one, 0, sizeof one);
+    one.ifa_flags = IFF_UP | IFF_RUNNING;
+    one.ifa_addr = (struct sockaddr *)(void *)&address.storage;
+    faults_plan(CONNECT, 1, 99, ENETUNREACH);
+    faults.interfaces = &one;
+    CHECK(mtws__net_is_offline(&net));
+    faults_plan(CONNECT, 1, 1, ENETUNREACH);
+    faults.interfaces = &one;
+    CHECK(!mtws__net_is_offline(&net));
+    faults_plan(CONNECT, 1, 99, EACCES);
+    faults.interfaces = &one;
+    CHECK(!mtws__net_is_offline(&net));
+    faults_plan(CONNECT, 1, 99, ENETUNREACH);
+    faults.interfaces = &one;
+    net.addresses[1] = loopback_address(9);
+    CHECK(!mtws__net_is_offline(&net));
+    net.known = 0; /* before the name is known */
+    CHECK(!mtws__net_is_offline(&net));
+}
+
+/* Ten addresses of which some are of no use: the first eight that are. */
+static void resolving(void) {
+    static struct addrinfo list[12];
+    static struct sockaddr_in6 addresses[12];
+    mtws__address out[MTWS__ADDRESSES_MAX + 1];
+    int count = -1;
+    memset(out, 0x5a, sizeof out);
+    for (size_t i = 0; i < 12; i++) {
+        bool six = i % 2 == 1;
+        list[i].ai_family = i == 0 ? AF_UNIX : six ? AF_INET6 : AF_INET;
+        list[i].ai_addrlen =
+            (socklen_t)(six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+        if (i == 2) list[i].ai_addrlen = (socklen_t)sizeof(struct sockaddr_storage) + 1;
+        list[i].ai_addr = (struct sockaddr *)(void *)&addresses[i];
+        list[i].ai_next = i < 11 ? &list[i + 1] : NULL;
+        addresses[i].sin6_family = (sa_family_t)list[i].ai_family;
+        addresses[i].sin6_flowinfo = (uint32_t)i; /* where an IPv4 address lies */
+    }
+    faults_reset();
+    faults.addresses = list;
+    CHECK_INT(mtws__os_resolve("h", 7, out, &count), 0);
+    CHECK_INT(count, MTWS__ADDRESSES_MAX);
+    CHECK_UINT(faults.lists_freed, 1);
+    CHECK_UINT(*(uint8_t *)&out[MTWS__ADDRESSES_MAX], 0x5a);
+    CHECK_INT(out[0].storage.ss_family, AF_INET6); /* the first two that are of use: 1 and 3 */
+    CHECK_INT(out[1].storage.ss_family, AF_INET6);
+    CHECK_INT(out[2].storage.ss_family, AF_INET);
+    faults_reset();
+    list[0].ai_next = NULL;
+    faults.addresses = list;
+    CHECK(mtws__os_resolve("h", 7, out, &count) != 0);
+    CHECK_INT(count, 0);
+    CHECK_UINT(faults.lists_freed, 1);
+    faults_plan(RESOLVE, 1, 1, EAI_AGAIN);
+    CHECK_INT(mtws__os_resolve("h", 7, out, &count), EAI_AGAIN);
+    CHECK_UINT(faults.lists_freed, 0);
+}
+
+/* FAULTS row 50: whatever the first address answers, the second is tried; the last error is
+ * told. */
+static void next_address(void) {
+    static const int errors[] = {ECONNREFUSED,  ENETUNREACH, EHOSTUNREACH, ETIMEDOUT,
+                                 EADDRNOTAVAIL, EACCES,      EPERM,        EAFNOSUPPORT,
+                                 ENOBUFS,       EMFILE,      ENFILE,       ENOMEM};
+    uint16_t port;
+    int listener = loopback_listen(&port, 50);
+    for (size_t i = 0; i < UNIT_COUNT(errors); i++) {
+        for (int kind = 0; kind < 2; kind++) {
+            call which = kind == 0 ? CONNECT : SOCKET;
+            for (int upto = 1; upto <= 2; upto++) {
+                mtws__net net;
+                mtws__net_start(&net);
+                net.addresses[0] = net.addresses[1] = loopback_address(port);
+                net.count = 2;
+                faults_plan(which, 1, (unsigned)upto, errors[i]);
+                test_context("%s from %s, %d of 2", strerror(errors[i]), call_names[which], upto);
+                int result = MTWS_IO_AGAIN;
+                for (int k = 0; k < 50 && result == MTWS_IO_AGAIN; k++) {
+                    result = mtws__net_open(&net, "h", port, false);
+                    if (result == MTWS_IO_AGAIN) loopback_wait(net.fd, POLLOUT);
+                }
+                CHECK_INT(result, upto == 1 ? 0 : MTWS_ERR_CONNECT);
+                CHECK_INT(net.error, errors[i]);
+                CHECK(strcmp(mtws__os_error_text(net.error), mtws__os_error_text(0)) != 0);
+                CHECK_INT(net.tried, 2);
+                mtws__net_close(&net);
+                CHECK_UINT(faults_open_count(), 0);
+                CHECK_UINT(faults.wrong_closes, 0);
+            }
+        }
+    }
+    close(listener);
+}
+
+/* ---- a server for one client, within the same thread ----------------------------------------- */
+
+enum { MESSAGES = 3 };
+
+typedef struct server {
+    int listener, fd;
+    uint16_t port;
+    bool upgraded;
+    uint8_t bytes[8192];
+    size_t size;
+    unsigned received[MESSAGES + 1]; /* how often each message has come */
+    uint64_t last;                   /* the number of the last one */
+    bool disordered;
+} server;
+
+static void server_open(server *s) {
+    memset(s, 0, sizeof *s);
+    s->fd = -1;
+    s->listener = loopback_listen(&s->port, 50);
+    fcntl(s->listener, F_SETFL, O_NONBLOCK);
+}
+
+static void server_drop(server *s) {
+    if (s->fd >= 0) close(s->fd);
+    s->fd = -1;
+    s->size = 0;
+    s->upgraded = false;
+    s->last = 0;
+}
+
+static void server_send(server *s, const void *data, size_t size) {
+    if (send(s->fd, data, size, MSG_NOSIGNAL) != (ssize_t)size) server_drop(s);
+}
+
+static void server_upgrade(server *s) {
+    s->bytes[s->size] = 0;
+    const char *text = (const char *)s->bytes, *key = strstr(text, "Sec-WebSocket-Key: ");
+    const char *end = strstr(text, "\r\n\r\n");
+    if (end == NULL || key == NULL) return;
+    char accept_text[29], answer[256];
+    mtws__handshake_accept(accept_text, key + 19);
+    int size = snprintf(answer, sizeof answer,
+                        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                        "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+                        accept_text);
+    size_t used = (size_t)(end - text) + 4;
+    memmove(s->bytes, s->bytes + used, s->size - used);
+    s->size -= used;
+    s->upgraded = true;
+    server_send(s, answer, (size_t)size);
+}
+
+/* Answers Pings, counts messages ("1", "2", ...), answers Close and ends. */
+static void server_frame(server *s, const mtws__frame *f, uint8_t *payload) {
+    uint8_t answer[2 + 125];
+    for (size_t i = 0; i < f->size; i++) payload[i] ^= f->key[i % 4];
+    if (f->opcode == MTWS_TEXT && f->size == 1) {
+        uint64_t number = (uint64_t)(payload[0] - '0');
+        if (number >= 1 && number <= MESSAGES) s->received[number]++;
+        s->disordered = s->disordered || number != s->last + 1;
+        s->last = number;
+        return;
+    }
+    if (f->opcode != 8 && f->opcode != 9) return;
+    answer[0] = f->opcode == 8 ? 0x88 : 0x8a;
+    answer[1] = (uint8_t)f->size;
+    memcpy(answer + 2, payload, (size_t)f->size);
+    server_send(s, answer, (size_t)f->size + 2);
+    if (f->opcode == 8) server_drop(s);
+}
+
+static void server_step(server *s) {
+    int fd = accept(s->listener, NULL, NULL);
+    if (fd >= 0) {
+        server_drop(s);
+        s->fd = fd;
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+    }
+    if (s->fd < 0) return;
+    ssize_t got = recv(s->fd, s->bytes + s->size, sizeof s->bytes - s->size - 1, 0);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+        server_drop(s);
+        return;
+    }
+    if (got > 0) s->size += (size_t)got;
+    if (!s->upgraded) server_upgrade(s);
+    while (s->fd >= 0 && s->upgraded) {
+        mtws__frame f;
+        int decoded = mtws__frame_decode(&f, s->bytes, s->size, true);
+        CHECK(decoded >= 0);
+        if (decoded != 1 || s->size - f.header_size < f.size) return;
+        server_frame(s, &f, s->bytes + f.header_size);
+        if (s->fd < 0) return;
+        size_t used = f.header_size + (size_t)f.size;
+        memmove(s->bytes, s->bytes + used, s->size - used);
+        s->size -= used;
+    }
+}
+
+/* ---- a client's whole life ------------------------------------------------------------------- */
+
+static uint64_t virtual_us;
+
+static uint64_t virtual_now(void *ctx) {
+    (void)ctx;
+    return virtual_us;
+}
+
+typedef struct life {
+    mtws_result created;
+    unsigned delivered, dropped, errors;
+    bool disconnected;
+    unsigned steps;
+    mtws_state state;
+    unsigned most_calls; /* within one mtws_poll */
+} life;
+
+static unsigned calls_so_far(void) {
+    unsigned sum = 0;
+    for (size_t i = 0; i < CALLS; i++) sum += faults.counts[i];
+    return sum;
+}
+
+static void life_event(life *l, const mtws_event *e) {
+    l->state = e->state;
+    if (e->type == MTWS_EVENT_DELIVERED) l->delivered += (unsigned)(e->id - e->first_id + 1);
+    if (e->type == MTWS_EVENT_DROPPED) l->dropped++;
+    if (e->type == MTWS_EVENT_STATE && e->state == MTWS_STATE_ERROR) l->errors++;
+    if (e->type == MTWS_EVENT_STATE && e->state == MTWS_STATE_DISCONNECTED) l->disconnected = true;
+}
+
+/* Connects, sends, waits until everything is delivered, disconnects: in virtual time, over real
+ * sockets. */
+static life live(server *s, unsigned max_steps) {
+    life l;
+    mtws_options options;
+    mtws_client *ws = NULL;
+    mtws_event e;
+    char url[64];
+    memset(&l, 0, sizeof l);
+    memset(&options, 0, sizeof options);
+    options.max_reconnect_attempts = MTWS_UNLIMITED;
+    options.wakeable = true;
+    options.clock.now_us = virtual_now;
+    options.clock.unix_ms = virtual_now;
+    options.max_message_size = 1000;
+    options.max_queue_size = 1000;
+    virtual_us = 1000000;
+    l.created = mtws_create(&ws, &options);
+    if (l.created != MTWS_OK) {
+        CHECK(ws == NULL);
+        return l;
+    }
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s->port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    for (int i = 1; i <= MESSAGES; i++) {
+        char text[2] = {(char)('0' + i), 0};
+        CHECK_INT(mtws_send_text(ws, text), MTWS_OK);
+    }
+    CHECK_INT(mtws_wake(ws), MTWS_OK);
+    bool stopping = false;
+    while (l.steps++ < max_steps && !l.disconnected) {
+        int got;
+        do {
+            unsigned before = calls_so_far();
+            got = mtws_poll(ws, &e, 0);
+            unsigned calls = calls_so_far() - before;
+            if (calls > l.most_calls) l.most_calls = calls;
+            if (got == 1) life_event(&l, &e);
+        } while (got == 1);
+        server_step(s);
+        virtual_us += 10000;
+        if (l.delivered < MESSAGES || stopping) continue;
+        stopping = true;
+        CHECK_INT(mtws_disconnect(ws, 1000, NULL), MTWS_OK);
+    }
+    mtws_destroy(ws);
+    server_drop(s);
+    server_step(s);
+    server_drop(s);
+    return l;
+}
+
+static void check_clean(void) {
+    CHECK_UINT(faults_open_count(), 0);
+    CHECK_UINT(faults.wrong_closes, 0); /* FAULTS row 55 */
+}
+
+static void check_all_delivered(const server *s, const life *l) {
+    CHECK_UINT(l->delivered, MESSAGES);
+    CHECK_UINT(l->dropped, 0);
+    CHECK(l->disconnected);
+    for (int i = 1; i <= MESSAGES; i++) CHECK(s->received[i] >= 1);
+    CHECK(!s->disordered);
+}
+
+/* What each call can plausibly fail with. */
+static const struct {
+    call which;
+    int errors[6];
+} plausible[] = {
+    {CLOCK, {EINVAL}},
+    {RANDOM, {EINTR, ENOSYS, EAGAIN}},
+    {SOCKET, {EMFILE, ENFILE, ENOBUFS, ENOMEM, EAFNOSUPPORT}},
+    {OPTION, {EINVAL, ENOPROTOOPT}},
+    {CONNECT, {ECONNREFUSED, ENETUNREACH, ETIMEDOUT, EINTR, EADDRNOTAVAIL, EPERM}},
+    {POLL, {EINTR, ENOMEM}},
+    {ASK, {ENOBUFS, EINVAL}},
+    {RECV, {EINTR, EAGAIN, ECONNRESET, ETIMEDOUT, ENOBUFS, ENOMEM}},
+    {SEND, {EINTR, EAGAIN, ECONNRESET, EPIPE, ENOBUFS, ENOMEM}},
+    {IOCTL, {ENOTTY}},
+    {SHUTDOWN, {ENOTCONN}},
+    {CLOSE, {EINTR, EIO}},
+    {WAKE_OPEN, {EMFILE, ENFILE, ENOMEM}},
+    {WRITE, {EINTR, EAGAIN}},
+    {READ, {EINTR, EAGAIN}},
+    {BIND, {EPERM}},
+    {INTERFACES, {ENOMEM}},
+    {RESOLVE, {EAI_AGAIN, EAI_FAIL, EAI_MEMORY, EAI_NONAME}},
+    {MALLOC, {ENOMEM}},
+};
+
+/* Each call of a life that goes well fails once: the client comes back, and everything is
+ * delivered; or it could not be made, and says so. */
+static void each_call_fails_once(void) {
+    server s;
+    unsigned usual[CALLS];
+    server_open(&s);
+    faults_reset();
+    life good = live(&s, 3000);
+    memcpy(usual, faults.counts, sizeof usual);
+    if (test_begin("nothing fails")) {
+        check_all_delivered(&s, &good);
+        check_clean();
+        CHECK_UINT(good.errors, 0);
+        CHECK_UINT(usual[MALLOC], 1); /* FAULTS row 56: the header makes no other */
+        CHECK_UINT(usual[SOCKET], usual[CLOSE] - 1);
+        test_end();
+    }
+    for (size_t i = 0; i < UNIT_COUNT(plausible); i++) {
+        call which = plausible[i].which;
+        if (!test_begin("%s", call_names[which])) continue;
+        for (size_t k = 0; k < 6 && plausible[i].errors[k] != 0 && !test_failing(); k++) {
+            for (unsigned n = 1; n <= usual[which] && n <= 120 && !test_failing(); n++) {
+                memset(s.received, 0, sizeof s.received);
+                s.disordered = false;
+                faults_plan(which, n, n, plausible[i].errors[k]);
+                test_context("call %u of %u: %s", n, usual[which],
+                             strerror(plausible[i].errors[k]));
+                life l = live(&s, 20000);
+                check_clean();
+                CHECK(l.most_calls < 200);
+                if (l.created == MTWS_OK) {
+                    check_all_delivered(&s, &l);
+                } else if (which == MALLOC) {
+                    CHECK_INT(l.created, MTWS_ERR_MEMORY);
+                } else {
+                    CHECK(which == WAKE_OPEN);
+                    CHECK_INT(l.created, MTWS_ERR_CONNECT);
+                }
+            }
+        }
+        test_end();
+    }
+    close(s.listener);
+}
+
+/* From some call on everything of that kind fails: no crash, no leak, no work without end; and when
+ * the cause is gone, the next life goes well. */
+static void calls_fail_for_ever(void) {
+    server s;
+    server_open(&s);
+    for (size_t i = 0; i < UNIT_COUNT(plausible); i++) {
+        call which = plausible[i].which;
+        if (!test_begin("%s", call_names[which])) continue;
+        for (size_t k = 0; k < 6 && plausible[i].errors[k] != 0 && !test_failing(); k++) {
+            for (unsigned n = 1; n <= 40 && !test_failing(); n += 1 + n / 3) {
+                faults_plan(which, n, UINT32_MAX, plausible[i].errors[k]);
+                test_context("from call %u on: %s", n, strerror(plausible[i].errors[k]));
+                life l = live(&s, 400);
+                check_clean();
+                CHECK(l.most_calls < 200);
+            }
+        }
+        memset(s.received, 0, sizeof s.received);
+        s.disordered = false;
+        faults_reset();
+        life l = live(&s, 3000);
+        test_context("afterwards");
+        check_all_delivered(&s, &l);
+        check_clean();
+        test_end();
+    }
+    close(s.listener);
+}
+
+/* FAULTS row 49: one byte a call, and EAGAIN before each: the same bytes of the same frames. */
+static void byte_by_byte(void) {
+    for (int kind = 1; kind < 4; kind++) {
+        server s;
+        server_open(&s);
+        faults_reset();
+        faults.most = (kind & 1) != 0 ? 1 : 0;
+        faults.stutter = (kind & 2) != 0;
+        test_context("kind %d", kind);
+        life l = live(&s, 20000);
+        check_all_delivered(&s, &l);
+        CHECK_UINT(l.errors, 0);
+        for (int i = 1; i <= MESSAGES; i++) CHECK_UINT(s.received[i], 1);
+        check_clean();
+        close(s.listener);
+    }
+}
+
+/* An idle wait is one call to poll, in real time. */
+static void idle_is_quiet(void) {
+    server s;
+    mtws_client *ws = NULL;
+    mtws_event e;
+    char url[64];
+    bool connected = false;
+    server_open(&s);
+    faults_reset();
+    CHECK_INT(mtws_create(&ws, NULL), MTWS_OK);
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    for (int i = 0; i < 500 && !connected; i++) {
+        if (mtws_poll(ws, &e, 10) == 1) connected = e.state == MTWS_STATE_CONNECTED;
+        server_step(&s);
+    }
+    CHECK(connected);
+    while (mtws_poll(ws, &e, 0) == 1) {
+    }
+    unsigned polls = faults.counts[POLL];
+    CHECK_INT(mtws_poll(ws, &e, 200), 0);
+    CHECK(faults.counts[POLL] - polls <= 2);
+    mtws_destroy(ws);
+    check_clean();
+    server_drop(&s);
+    close(s.listener);
+}
+
+int main(int argc, char **argv) {
+    static const test_entry tests[] = {
+        TEST(entropy),
+        TEST(receiving_and_sending),
+        TEST(connecting),
+        TEST(sockets),
+        TEST(unsent_and_clock),
+        TEST(waking),
+        TEST(watching),
+        TEST(interfaces),
+        TEST(unreachable),
+        TEST(resolving),
+        TEST(next_address),
+        TEST_ROWS(each_call_fails_once),
+        TEST_ROWS(calls_fail_for_ever),
+        TEST(byte_by_byte),
+        TEST(idle_is_quiet),
+    };
+    faults_reset();
+    return TEST_MAIN(tests, argc, argv);
+}
