@@ -103,7 +103,8 @@
  *   - final until a connection has opened once, afterwards retried at max_reconnect_delay_ms with
  *     an ERROR in the log (a bad deploy passes): an answer that is not RFC 6455's, any other 2xx,
  *     3xx or 4xx but 408, 425 and 429, and what MTWS_ERR_TLS_TRUST and _NAME mean.
- *   - retried at max_reconnect_delay_ms: a Close with 1002, 1003, 1007, 1008 or 1009.
+ *   - retried at max_reconnect_delay_ms: a Close with 1002, 1003, 1007, 1008 or 1009 from the
+ *     server. This delay, and a full one, are cut by up to a quarter at random.
  *   - retried: everything else, a Close with 1000 or 1001 too. 1012 and 1013 wait a full delay;
  *     Retry-After of a 429 or 503 lengthens the delay, up to an hour.
  * With max_reconnect_attempts MTWS_OFF nothing is retried: a clean Close leads to disconnected, any
@@ -288,7 +289,7 @@ typedef enum mtws_result {
     MTWS_ERR_MEMORY      =  -3, /* MTWS_MALLOC failed, or the memory given is too small */
     MTWS_ERR_QUEUE_FULL  =  -4, /* the message was not taken: wait for MTWS_EVENT_WRITABLE */
     MTWS_ERR_TOO_BIG     =  -5, /* larger than a limit: max_..._size, MTWS_..._MAX */
-    MTWS_ERR_URL         =  -6, /* not a ws:// or wss:// URL (RFC 6455 section 3) */
+    MTWS_ERR_URL         =  -6, /* no ws:// or wss:// URL, or not in RFC 3986's characters */
     MTWS_ERR_ENTROPY     =  -7, /* the random source failed: there is no weak fallback */
     MTWS_ERR_RESOLVE     =  -8, /* the name could not be resolved */
     MTWS_ERR_CONNECT     =  -9, /* TCP refused, unreachable, out of descriptors */
@@ -303,7 +304,7 @@ typedef enum mtws_result {
     MTWS_ERR_UTF8        = -18, /* invalid UTF-8, the server's (1007) or in what was to be sent */
     MTWS_ERR_TIMEOUT     = -19, /* a phase of the connection took longer than its limit */
     MTWS_ERR_HEARTBEAT   = -20, /* no answer to a heartbeat in time: the connection is dead */
-    MTWS_ERR_CLOSED      = -21, /* the server closed: event.close_code and event.reason */
+    MTWS_ERR_CLOSED      = -21, /* the server closed: close_code and reason of the STATE event */
     MTWS_ERR_RESET       = -22, /* the connection broke without a Close frame */
     MTWS_ERR_OFFLINE     = -23, /* the network is down */
     MTWS_ERR_EXPIRED     = -24, /* the message outlived options.queue_ttl_ms */
@@ -335,7 +336,8 @@ typedef struct mtws_event {
                               and credentials masked */
     uint16_t close_code;   /* RFC 6455 section 7.4; 1005 none given, 1006 no Close frame */
     uint16_t http_status;  /* of a refused upgrade */
-    int32_t attempt;       /* attempts since the last stable connection */
+    int32_t attempt;       /* attempts since the last stable connection, opened ones too; not the
+                              count that max_reconnect_attempts limits */
     int32_t retry_ms;      /* RECONNECTING: time to the next attempt */
     mtws_kind kind;
     const uint8_t *data;   /* of a whole message, data[size] is 0 */
@@ -436,9 +438,9 @@ typedef struct mtws_transport {
 /* Zeroed options are the defaults; mtws_get_options gives them resolved. */
 typedef struct mtws_options {
     /* staying connected */
-    int32_t max_reconnect_attempts;     /* 10 in a row that did not open, none counted while
-                                           offline; MTWS_OFF: never reconnect; MTWS_UNLIMITED: for a
-                                           program that runs for years */
+    int32_t max_reconnect_attempts;     /* 10 in a row, after the first attempt, that did not open;
+                                           none counted while offline; MTWS_OFF: never reconnect;
+                                           MTWS_UNLIMITED: for a program that runs for years */
     int32_t initial_reconnect_delay_ms; /* 1000 */
     int32_t max_reconnect_delay_ms;     /* 30000 */
     double reconnect_backoff_factor;    /* 1.5; from 1 to 1000 */
@@ -1260,7 +1262,7 @@ MTWS_PRIVATE const char *mtws__result_text(int result) {
         "not enough memory",
         "the queue is full",
         "larger than a limit allows",
-        "not a ws:// or wss:// URL",
+        "not a valid ws:// or wss:// URL",
         "the system's random source failed",
         "the name could not be resolved",
         "could not connect",
@@ -3700,6 +3702,7 @@ struct mtws_client {
     bool in_vain;     /* the last failure was of such an attempt */
     int watch;        /* a descriptor that tells of network changes; -1 */
     uint64_t watched_us;
+    uint64_t moved; /* bytes in and out, when mtws_poll was last called */
     bool network_changed;
     bool manual_offline; /* mtws_set_network, where options.network is MANUAL */
     uint64_t retry_us;
@@ -4698,7 +4701,7 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
     c->held = false;
     while (c->phase == MTWS__PHASE_OPEN || (c->phase == MTWS__PHASE_CLOSING && !c->close_heard)) {
         switch (mtws__message_next(m, &budget)) {
-        case MTWS__INPUT_MORE: c->unparsed = false; return false;
+        case MTWS__INPUT_MORE: c->unparsed = c->full = false; return false;
         case MTWS__INPUT_BUSY: return false;
         case MTWS__INPUT_PING: mtws__client_on_ping(ws); break;
         case MTWS__INPUT_PONG: mtws__client_on_pong(ws); break;
@@ -4745,13 +4748,19 @@ MTWS_PRIVATE uint64_t mtws__client_confirm_us(const mtws_client *ws) {
     return mtws__add_u64(c->unasked_us, (uint64_t)ws->options.confirm_delay_ms * 1000);
 }
 
+/* One at a time waits to be written, or Pings would take all that a very slow link has. A Close
+ * always fits behind. */
+MTWS_PRIVATE bool mtws__client_ping_fits(const mtws_client *ws, const mtws__heartbeat *h) {
+    const mtws__connection *c = &ws->connection;
+    size_t close_size = MTWS__CONTROL_MAX + 6;
+    return h->unwritten == 0 &&
+           c->control_size + MTWS__PING_SIZE + 6 <= sizeof c->control - close_size;
+}
+
 /* Makes a Ping of this heartbeat's, which speaks for all that is wholly written. */
 MTWS_PRIVATE void mtws__client_make_ping(mtws_client *ws, mtws__heartbeat *h) {
     mtws__connection *c = &ws->connection;
-    /* One at a time waits to be written, or Pings would take all that a very slow link has. */
-    size_t close_size = MTWS__CONTROL_MAX + 6;
-    if (h->unwritten > 0 ||
-        c->control_size + MTWS__PING_SIZE + 6 > sizeof c->control - close_size) {
+    if (!mtws__client_ping_fits(ws, h)) {
         mtws__heartbeat_want(h, ws->now_us);
         return;
     }
@@ -5261,7 +5270,7 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
         const mtws__heartbeat *h = both[i];
         at = mtws__min_u64(at, h->look_us);
         if (!c->held && !c->full) at = mtws__min_u64(at, mtws__heartbeat_deadline_us(h));
-        if (h->wanted_us != UINT64_MAX || h->count == MTWS__PINGS_MAX) continue;
+        if (h->count == MTWS__PINGS_MAX || !mtws__client_ping_fits(ws, h)) continue;
         at = mtws__min_u64(at, h->probe ? 0 : h->next_us);
         if (i == 0) at = mtws__min_u64(at, mtws__client_confirm_us(ws));
     }
@@ -5753,8 +5762,12 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
     if (timeout_ms == 0) {
         ws->connection.readable = ws->connection.phase >= MTWS__PHASE_UPGRADING;
         if (ws->wake[0] >= 0) woken = mtws__os_woken(ws->wake[0]);
-        bool look = ws->now_us - ws->watched_us >= MTWS__WATCH_US;
+        /* A look costs a system call: spared while bytes move, but a poll that moved none may have
+         * been called for the network's sake. */
+        uint64_t moved = ws->stats.bytes_sent + ws->stats.bytes_received;
+        bool look = moved == ws->moved || ws->now_us - ws->watched_us >= MTWS__WATCH_US;
         if (ws->watch >= 0 && look) mtws__client_watch(ws);
+        ws->moved = moved;
     }
     uint64_t end_us =
         timeout_ms < 0 ? UINT64_MAX : mtws__add_u64(ws->now_us, (uint64_t)timeout_ms * 1000);

@@ -128,7 +128,8 @@ async def ping(connection, message):
 
 async def talk(connection, name, query):
     if name == "/headers":
-        lines = [key.lower() + ": " + value for key, value in connection.request_headers.raw_items()]
+        fields = connection.request_headers.raw_items()
+        lines = [key.lower() + ": " + value for key, value in fields]
         await connection.send("\n".join([connection.path] + lines))
     async for message in connection:
         if name == "/fragments":

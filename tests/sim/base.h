@@ -1,5 +1,5 @@
-/* What everything in the simulator stands on: random numbers, the trace, violations, and the list of
- * what happens when. One world is simulated at a time, and all of it lies in `sim`.
+/* What everything in the simulator stands on: random numbers, the trace, violations, and the list
+ * of what happens when. One world is simulated at a time, and all of it lies in `sim`.
  */
 #ifndef MTWS_SIM_BASE_H_INCLUDED
 #define MTWS_SIM_BASE_H_INCLUDED
@@ -7,7 +7,7 @@
 #define NEVER UINT64_MAX
 #define SIM_PRINTF(text, first) __attribute__((unused, __format__(__printf__, text, first)))
 
-/* ---- random numbers ---------------------------------------------------------------------------- */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 typedef struct rng {
     uint64_t state;
@@ -57,56 +57,57 @@ static uint64_t rng_scale(rng *r, uint64_t low, uint64_t high)
 
 #define RNG_PICK(r, list) ((list)[rng_below((r), sizeof(list) / sizeof((list)[0]))])
 
-/* ---- the trace --------------------------------------------------------------------------------- */
+/* ---- the trace ------------------------------------------------------------------------------- */
 
 /* Each kind has a text with three numbers. The records are hashed, so that two runs can be compared
  * to the byte; the last of them are printed where a run fails. */
-#define TRACE_KINDS(X)                                                                             \
-    X(POLL, "poll -> %lld, event %lld, state %lld")                                                \
-    X(EVENT_STATE, "  state %lld -> %lld, result %lld")                                            \
-    X(EVENT_STATE_MORE, "    close %lld, status %lld, retry in %lld ms")                           \
-    X(EVENT_MESSAGE, "  message: kind %lld, %lld bytes, first/last %lld")                          \
-    X(EVENT_DELIVERED, "  delivered %lld..%lld %.0lld")                                            \
-    X(EVENT_DROPPED, "  dropped %lld..%lld, result and written %lld")                              \
-    X(EVENT_WRITABLE, "  writable %.0lld%.0lld%.0lld")                                             \
-    X(WAIT, "wait: %lld ms, read %lld, write %lld")                                                \
-    X(OPEN, "transport open: connection %lld -> %lld %.0lld")                                      \
-    X(READ, "transport read of %lld -> %lld (hash %llx)")                                          \
-    X(WRITE, "transport write of %lld -> %lld (hash %llx)")                                        \
-    X(CLOSE, "transport close: connection %lld, written %lld, arrived %lld")                       \
-    X(TAP_REQUEST, "  request on connection %lld %.0lld%.0lld")                                    \
-    X(TAP_MESSAGE, "  written whole: message %lld on connection %lld, ends at %lld")               \
-    X(TAP_CONTROL, "  written: control frame %lld, %lld bytes, ends at %lld")                      \
-    X(SERVER_TAKES, "server: takes message %lld on connection %lld %.0lld")                        \
-    X(SERVER_PING, "server: takes a Ping on connection %lld, answers %lld %.0lld")                 \
-    X(SERVER_BEAT, "server: takes heartbeat %lld on connection %lld, answers %lld")                 \
-    X(INTERFACES, "fault: the interfaces are down %lld until %lld us %.0lld")                      \
-    X(SERVER_CLOSE, "server: closes connection %lld with %lld, answer %lld")                       \
-    X(SERVER_HEARS, "server: Close %lld on connection %lld %.0lld")                                \
-    X(SERVER_ANSWER, "server: answers the upgrade on connection %lld, plan %lld, status %lld")     \
-    X(SERVER_PUSH, "server: sends message %lld of %lld bytes, kind %lld")                          \
-    X(SERVER_HOSTILE, "server: hostile act %lld on connection %lld, at %lld")                      \
-    X(SERVER_GONE, "server: connection %lld ends, how %lld %.0lld")                                \
-    X(HOLE, "fault: connection %lld direction %lld dead until %lld us")                            \
-    X(CUT, "fault: connection %lld direction %lld cut at %lld")                                    \
-    X(BREAK, "fault: connection %lld breaks, kind %lld, lossy %lld")                               \
-    X(FAULT, "fault: trait %lld, argument %lld %.0lld")                                            \
-    X(HEAL, "all faults heal %.0lld%.0lld%.0lld")                                                  \
-    X(QUIET, "the program calms down: %lld messages, %lld not settled %.0lld")                     \
-    X(SEND, "send: id %lld, %lld bytes, kind and flags %llx")                                      \
-    X(SEND_RESULT, "  sent: result %lld, class %lld %.0lld")                                       \
-    X(PART, "send part: id %lld, %lld bytes, first/last %lld")                                     \
-    X(CALL, "call %lld -> %lld (%lld)")                                                            \
-    X(CONFIRM, "confirm up to %lld -> %lld %.0lld")                                                \
-    X(LOG, "log: level %lld (hash %llx) %.0lld")                                                   \
-    X(ASLEEP, "the program stops polling until %lld us %.0lld%.0lld")                              \
+#define TRACE_KINDS(X)                                                                         \
+    X(POLL, "poll -> %lld, event %lld, state %lld")                                            \
+    X(EVENT_STATE, "  state %lld -> %lld, result %lld")                                        \
+    X(EVENT_STATE_MORE, "    close %lld, status %lld, retry in %lld ms")                       \
+    X(EVENT_MESSAGE, "  message: kind %lld, %lld bytes, first/last %lld")                      \
+    X(EVENT_DELIVERED, "  delivered %lld..%lld %.0lld")                                        \
+    X(EVENT_DROPPED, "  dropped %lld..%lld, result and written %lld")                          \
+    X(EVENT_WRITABLE, "  writable %.0lld%.0lld%.0lld")                                         \
+    X(WAIT, "wait: %lld ms, read %lld, write %lld")                                            \
+    X(POLL_WAIT, "poll of %lld descriptors, %lld ms -> %lld")                                  \
+    X(OPEN, "transport open: connection %lld -> %lld %.0lld")                                  \
+    X(READ, "transport read of %lld -> %lld (hash %llx)")                                      \
+    X(WRITE, "transport write of %lld -> %lld (hash %llx)")                                    \
+    X(CLOSE, "transport close: connection %lld, written %lld, arrived %lld")                   \
+    X(TAP_REQUEST, "  request on connection %lld %.0lld%.0lld")                                \
+    X(TAP_MESSAGE, "  written whole: message %lld on connection %lld, ends at %lld")           \
+    X(TAP_CONTROL, "  written: control frame %lld, %lld bytes, ends at %lld")                  \
+    X(SERVER_TAKES, "server: takes message %lld on connection %lld %.0lld")                    \
+    X(SERVER_PING, "server: takes a Ping on connection %lld, answers %lld %.0lld")             \
+    X(SERVER_BEAT, "server: takes heartbeat %lld on connection %lld, answers %lld")            \
+    X(INTERFACES, "fault: the interfaces are down %lld until %lld us %.0lld")                  \
+    X(SERVER_CLOSE, "server: closes connection %lld with %lld, answer %lld")                   \
+    X(SERVER_HEARS, "server: Close %lld on connection %lld %.0lld")                            \
+    X(SERVER_ANSWER, "server: answers the upgrade on connection %lld, plan %lld, status %lld") \
+    X(SERVER_PUSH, "server: sends message %lld of %lld bytes, kind %lld")                      \
+    X(SERVER_HOSTILE, "server: hostile act %lld on connection %lld, at %lld")                  \
+    X(SERVER_GONE, "server: connection %lld ends, how %lld %.0lld")                            \
+    X(HOLE, "fault: connection %lld direction %lld dead until %lld us")                        \
+    X(CUT, "fault: connection %lld direction %lld cut at %lld")                                \
+    X(BREAK, "fault: connection %lld breaks, kind %lld, lossy %lld")                           \
+    X(FAULT, "fault: trait %lld, argument %lld %.0lld")                                        \
+    X(HEAL, "all faults heal %.0lld%.0lld%.0lld")                                              \
+    X(QUIET, "the program calms down: %lld messages, %lld not settled %.0lld")                 \
+    X(SEND, "send: id %lld, %lld bytes, kind and flags %llx")                                  \
+    X(SEND_RESULT, "  sent: result %lld, class %lld %.0lld")                                   \
+    X(PART, "send part: id %lld, %lld bytes, first/last %lld")                                 \
+    X(CALL, "call %lld -> %lld (%lld)")                                                        \
+    X(CONFIRM, "confirm up to %lld -> %lld %.0lld")                                            \
+    X(LOG, "log: level %lld (hash %llx) %.0lld")                                               \
+    X(ASLEEP, "the program stops polling until %lld us %.0lld%.0lld")                          \
     X(END, "end: %lld messages, %lld connections, how %lld")
 
 enum {
 #define X(name, text) TRACE_##name,
     TRACE_KINDS(X)
 #undef X
-    TRACE_KINDS_COUNT
+        TRACE_KINDS_COUNT
 };
 
 static const char *const trace_texts[] = {
@@ -117,8 +118,18 @@ static const char *const trace_texts[] = {
 
 /* What the program calls, for TRACE_CALL. */
 enum {
-    CALL_CONNECT, CALL_DISCONNECT, CALL_RETRY, CALL_SET_URL, CALL_SET_HEADER, CALL_PAUSE,
-    CALL_CLEAR, CALL_RELEASE, CALL_DESTROY, CALL_BAD, CALL_NETWORK, CALL_WAKE
+    CALL_CONNECT,
+    CALL_DISCONNECT,
+    CALL_RETRY,
+    CALL_SET_URL,
+    CALL_SET_HEADER,
+    CALL_PAUSE,
+    CALL_CLEAR,
+    CALL_RELEASE,
+    CALL_DESTROY,
+    CALL_BAD,
+    CALL_NETWORK,
+    CALL_WAKE
 };
 
 typedef struct trace_record {
@@ -129,23 +140,23 @@ typedef struct trace_record {
 
 enum { TRACE_SIZE = 1024 };
 
-/* ---- what happens when ------------------------------------------------------------------------- */
+/* ---- what happens when ----------------------------------------------------------------------- */
 
 enum {
-    EV_ARRIVE_OUT,  /* bytes of the client reach the server's machine */
-    EV_ARRIVE_IN,   /* bytes of the server reach the client's */
-    EV_CONNECTED,   /* an attempt to open TCP is decided */
-    EV_FIN,         /* the server's end of stream arrives */
-    EV_RESET,       /* a reset arrives at the client */
-    EV_UNHOLE,      /* a direction works again */
-    EV_UNBLOCK,     /* a refusal to read or write without cause ends */
-    EV_SERVE,       /* a slow server has dealt with something */
-    EV_ANSWER,      /* the server answers the upgrade */
-    EV_DRIP,        /* the next byte of a slow answer */
-    EV_PONG,        /* a server that answers late answers the latest Ping */
-    EV_ONLINE,      /* the interfaces are back */
-    EV_HANG_UP,     /* the server ends TCP after the closing handshake */
-    EV_TRAIT,       /* a fault, or something else that comes again and again */
+    EV_ARRIVE_OUT, /* bytes of the client reach the server's machine */
+    EV_ARRIVE_IN,  /* bytes of the server reach the client's */
+    EV_CONNECTED,  /* an attempt to open TCP is decided */
+    EV_FIN,        /* the server's end of stream arrives */
+    EV_RESET,      /* a reset arrives at the client */
+    EV_UNHOLE,     /* a direction works again */
+    EV_UNBLOCK,    /* a refusal to read or write without cause ends */
+    EV_SERVE,      /* a slow server has dealt with something */
+    EV_ANSWER,     /* the server answers the upgrade */
+    EV_DRIP,       /* the next byte of a slow answer */
+    EV_PONG,       /* a server that answers late answers the latest Ping */
+    EV_ONLINE,     /* the interfaces are back */
+    EV_HANG_UP,    /* the server ends TCP after the closing handshake */
+    EV_TRAIT,      /* a fault, or something else that comes again and again */
     EV_HEAL,
     EV_QUIET
 };
@@ -197,8 +208,7 @@ static happening agenda_take(agenda *list)
         if (child >= list->count) {
             break;
         }
-        if (child + 1 < list->count
-            && agenda_before(&list->heap[child + 1], &list->heap[child])) {
+        if (child + 1 < list->count && agenda_before(&list->heap[child + 1], &list->heap[child])) {
             child++;
         }
         if (!agenda_before(&list->heap[child], &last)) {

@@ -4,7 +4,7 @@
 #ifndef MTWS_SIM_MODEL_H_INCLUDED
 #define MTWS_SIM_MODEL_H_INCLUDED
 
-/* ---- messages to the server -------------------------------------------------------------------- */
+/* ---- messages to the server ------------------------------------------------------------------ */
 
 static message *message_of(uint64_t id)
 {
@@ -75,8 +75,8 @@ static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
         for (uint64_t i = from; i < id && !has(T_TTL) && !has(T_NAMELESS); i++) {
             const message *before = &sim.messages[i];
             REQUIRE(before->queue != CLASS_MAIN || before->fate != FATE_OPEN, "message passed over",
-                    "message %llu was written, but %llu before it was not",
-                    (unsigned long long)id, (unsigned long long)i);
+                    "message %llu was written, but %llu before it was not", (unsigned long long)id,
+                    (unsigned long long)i);
         }
     } else if (m->queue == CLASS_FIRST) {
         REQUIRE(id > t->last_first, "order on the wire", "FIRST %llu was written behind %llu",
@@ -101,13 +101,14 @@ static void model_begun(conn *c, uint64_t id)
 {
     tap *t = &c->tap;
     message *m = message_of(id);
-    REQUIRE(m->kind == t->kind, "kind", "message %llu was written as kind %d", (unsigned long long)id,
-            t->kind);
+    REQUIRE(m->kind == t->kind, "kind", "message %llu was written as kind %d",
+            (unsigned long long)id, t->kind);
     REQUIRE(m->fate == FATE_OPEN, "settled message written",
-            "message %llu was written after its fate (%d) was told", (unsigned long long)id, m->fate);
+            "message %llu was written after its fate (%d) was told", (unsigned long long)id,
+            m->fate);
     REQUIRE(!message_is_bound(m) || m->conn == c->serial, "wrong connection",
-            "message %llu, taken on connection %u, was written on %u", (unsigned long long)id, m->conn,
-            c->serial);
+            "message %llu, taken on connection %u, was written on %u", (unsigned long long)id,
+            m->conn, c->serial);
     REQUIRE(!message_is_once(m) || m->left == 0, "ONCE written twice",
             "message %llu with MTWS_ONCE was begun again", (unsigned long long)id);
     model_begun_in_order(c, id, m);
@@ -136,6 +137,7 @@ static void model_left(conn *c, uint64_t id, uint64_t end)
             (unsigned long long)id, m->size, (unsigned long long)t->message_size);
     if (m->left > 0) {
         sim.counts.resent++;
+        sim.resent++;
         sim.suspects += memcmp(m->key, t->message_key, 4) == 0;
     }
     memcpy(m->key, t->message_key, 4);
@@ -197,7 +199,8 @@ static void model_delivered_one(uint64_t id)
                 "message %llu is DELIVERED, and was not wholly written", (unsigned long long)id);
     } else if (!nameless) {
         REQUIRE(m->received > 0, "delivered too early",
-                "message %llu is DELIVERED, and has not come to the server", (unsigned long long)id);
+                "message %llu is DELIVERED, and has not come to the server",
+                (unsigned long long)id);
         const conn *c = conn_of(m->left_conn);
         REQUIRE(c->serial != m->left_conn || m->left_end <= c->asked_end, "delivered unasked",
                 "message %llu is DELIVERED, and no Pong that was read says so",
@@ -270,7 +273,7 @@ static void model_settled(const mtws_event *e)
             (unsigned long long)e->first_id, (unsigned long long)e->id);
 }
 
-/* ---- messages from the server ------------------------------------------------------------------ */
+/* ---- messages from the server ---------------------------------------------------------------- */
 
 static void model_message(const mtws_event *e)
 {
@@ -294,9 +297,9 @@ static void model_message(const mtws_event *e)
             "message %u from the server: %zu bytes at %llu of %u", p->number, e->size,
             (unsigned long long)sim.part_size, p->size);
     if (!p->broken) {
-        REQUIRE(content_same(e->data, p->number, p->kind, p->size, sim.part_size, e->size), "content",
-                "message %u from the server is not what it sent, at byte %llu of %u", p->number,
-                (unsigned long long)sim.part_size, p->size);
+        REQUIRE(content_same(e->data, p->number, p->kind, p->size, sim.part_size, e->size),
+                "content", "message %u from the server is not what it sent, at byte %llu of %u",
+                p->number, (unsigned long long)sim.part_size, p->size);
     }
     sim.handed_us = sim.now_us;
     sim.handed++;
@@ -328,14 +331,14 @@ static void model_all_handed_over(const conn *c)
             "message %u from the server was read, and never handed over", p->number);
 }
 
-/* ---- states ------------------------------------------------------------------------------------ */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 static void model_secret(const char *text, const char *where)
 {
     const char *basic = strchr(sim.attempt_authorization, ' ');
     REQUIRE(strstr(text, "S3cr") == NULL, "secret", "a secret in %s: %s", where, text);
-    REQUIRE(basic == NULL || strstr(text, basic + 1) == NULL, "secret", "credentials in %s: %s", where,
-            text);
+    REQUIRE(basic == NULL || strstr(text, basic + 1) == NULL, "secret", "credentials in %s: %s",
+            where, text);
 }
 
 /* Whether this failure ends the attempts, is retried at the maximum delay, or waits a full one. */
@@ -412,12 +415,16 @@ static void model_error(const mtws_event *e)
     REQUIRE(!conn_held(c), "not closed", "ERROR, and the transport is open");
     if (e->result == MTWS_ERR_ENTROPY) {
         REQUIRE(!open && has(T_ENTROPY), "result", "ENTROPY without cause");
+        sim.attempt_low++;
+        sim.attempt_high++;
+    } else if (e->result == MTWS_ERR_OFFLINE) {
+        REQUIRE(!open && is_offline(), "result", "OFFLINE without cause");
+        sim.attempt_high++; /* it may have ended before it opened anything */
     } else {
         uint32_t bits = open || c->attempt == sim.attempts ? c->allowed : 0u;
         bits |= open ? 0u : sim.attempt_allowed;
-        bits |= !open && is_offline() ? 1u << -MTWS_ERR_OFFLINE : 0u;
-        REQUIRE((bits >> -e->result & 1) != 0, "result",
-                "ERROR with result %d (%s) without cause", e->result, e->reason);
+        REQUIRE((bits >> -e->result & 1) != 0, "result", "ERROR with result %d (%s) without cause",
+                e->result, e->reason);
     }
     if (e->result == MTWS_ERR_HTTP_STATUS) {
         REQUIRE(e->http_status == c->http_status, "status", "status %u, the server said %u",
@@ -426,6 +433,10 @@ static void model_error(const mtws_event *e)
     if (e->result == MTWS_ERR_CLOSED && !c->garbage) {
         REQUIRE(e->close_code == c->close_code, "close code", "close code %u, the server said %u",
                 e->close_code, c->close_code);
+    }
+    if (e->result == MTWS_ERR_HEARTBEAT && c->asked_count > 0 && !has(T_JSON_BEAT)) {
+        REQUIRE(sim.now_us >= c->pings_asked[0].us + timeout_us(), "given up too early",
+                "no answer after %llu us", (unsigned long long)(sim.now_us - c->pings_asked[0].us));
     }
     uint16_t code = e->close_code;
     if (e->result == MTWS_ERR_CLOSED
@@ -440,8 +451,12 @@ static void model_error(const mtws_event *e)
             bool never = heartbeats() && !c->answered && !c->answer_unsure;
             sim.round_low = never ? sim.round_low : 0;
             sim.round_high = sure ? 0 : sim.round_high;
+            sim.attempt_low = never ? sim.attempt_low : 0;
+            sim.attempt_high = sure ? 0 : sim.attempt_high;
         }
     }
+    REQUIRE(e->attempt >= sim.attempt_low && e->attempt <= sim.attempt_high, "attempt",
+            "attempt %d, expected %d to %d", e->attempt, sim.attempt_low, sim.attempt_high);
     sim.in_vain = e->previous == MTWS_STATE_RECONNECTING;
     sim.failure = *e;
     snprintf(sim.failure_reason, sizeof sim.failure_reason, "%s", e->reason);
@@ -497,6 +512,8 @@ static void attempt_starts(void)
             "an attempt in state %d", sim.state);
     sim.retry_asked = false;
     sim.attempts++;
+    sim.attempt_low++;
+    sim.attempt_high++;
     sim.attempt_us = sim.now_us;
     sim.attempt_allowed = 0;
     if (sim.state != MTWS_STATE_CONNECTING) {
@@ -531,15 +548,16 @@ static void model_stopped(const mtws_event *e)
     REQUIRE(sim.stop_asked, "disconnected", "DISCONNECTED, and nobody asked for it");
     if (was_open && e->result != MTWS_OK) {
         bool unseen = sim.paused && e->result == MTWS_ERR_TIMEOUT;
-        REQUIRE(unseen || allowed(c, e->result), "result", "DISCONNECTED with result %d (%s) without cause",
-                e->result, e->reason);
+        REQUIRE(unseen || allowed(c, e->result), "result",
+                "DISCONNECTED with result %d (%s) without cause", e->result, e->reason);
     }
 }
 
 /* No attempts for now. */
 static void model_waiting(const mtws_event *e)
 {
-    REQUIRE(is_offline(), "offline", "WAITING_FOR_NETWORK, and it is not certain that there is none");
+    REQUIRE(is_offline(), "offline",
+            "WAITING_FOR_NETWORK, and it is not certain that there is none");
     REQUIRE(!conn_held(conn_now()), "not closed", "WAITING_FOR_NETWORK, and the transport is open");
     REQUIRE(e->previous == MTWS_STATE_ERROR || e->result == MTWS_ERR_OFFLINE, "offline",
             "WAITING_FOR_NETWORK with result %d", e->result);
@@ -554,11 +572,13 @@ static void model_reconnecting(const mtws_event *e)
         model_delay(e);
         return;
     }
-    REQUIRE(e->retry_ms == 0, "delay", "a delay of %d ms out of state %d", e->retry_ms, e->previous);
+    REQUIRE(e->retry_ms == 0, "delay", "a delay of %d ms out of state %d", e->retry_ms,
+            e->previous);
     sim.round_low = sim.round_high = 0;
     sim.retry_us = sim.now_us;
     if (e->previous == MTWS_STATE_FAILED) {
         sim.unopened = 0;
+        sim.attempt_low = sim.attempt_high = 0;
     } else {
         REQUIRE(!is_offline() || sim.retry_asked, "offline",
                 "attempts go on, and there is no network");
@@ -569,6 +589,10 @@ static void model_connected(conn *c)
 {
     REQUIRE(conn_held(c) && c->opened_us == NEVER, "connected",
             "CONNECTED without an answer to the upgrade");
+    REQUIRE(strcmp(mtws_get_subprotocol(sim.ws), c->chosen) == 0, "subprotocol",
+            "subprotocol \"%s\", the server chose \"%s\"", mtws_get_subprotocol(sim.ws), c->chosen);
+    REQUIRE(mtws_get_header(sim.ws, "sec-websocket-ACCEPT") != NULL, "header",
+            "mtws_get_header does not find Sec-WebSocket-Accept");
     c->opened_us = sim.now_us;
     sim.ever_opened = true;
     sim.unopened = 0;
@@ -581,8 +605,8 @@ static void model_state(const mtws_event *e)
 {
     trace(TRACE_EVENT_STATE, e->previous, e->state, (uint64_t)(int64_t)e->result);
     trace(TRACE_EVENT_STATE_MORE, e->close_code, e->http_status, (uint64_t)(int64_t)e->retry_ms);
-    REQUIRE(e->previous == sim.state, "previous", "previous is %d, and the state was %d", e->previous,
-            sim.state);
+    REQUIRE(e->previous == sim.state, "previous", "previous is %d, and the state was %d",
+            e->previous, sim.state);
     REQUIRE(model_legal(e->previous, e->state), "transition", "from state %d to %d", e->previous,
             e->state);
     model_secret(e->reason, "a reason");
@@ -601,10 +625,13 @@ static void model_state(const mtws_event *e)
     }
     switch (e->state) {
     case MTWS_STATE_CONNECTING:
+        REQUIRE(sim.connect_asked, "stop", "CONNECTING, and mtws_disconnect was called");
+        sim.connect_asked = false;
         attempt_texts();
         sim.ever_opened = false;
         sim.round_low = sim.round_high = 0;
         sim.unopened = 0;
+        sim.attempt_low = sim.attempt_high = 0; /* it begins behind this event */
         sim.retry_us = NEVER;
         break;
     case MTWS_STATE_CONNECTED: model_connected(conn_now()); break;
@@ -621,8 +648,8 @@ static void model_event(const mtws_event *e)
 {
     REQUIRE((unsigned)e->type < 8, "event", "an event of type %d", e->type);
     REQUIRE(e->reason != NULL && e->data != NULL, "event", "a pointer is NULL");
-    REQUIRE(e->state == mtws_get_state(sim.ws), "event", "state %d in an event, %d outside", e->state,
-            mtws_get_state(sim.ws));
+    REQUIRE(e->state == mtws_get_state(sim.ws), "event", "state %d in an event, %d outside",
+            e->state, mtws_get_state(sim.ws));
     sim.counts.events[e->type]++;
     sim.progress++;
     if (e->type != MTWS_EVENT_STATE) {
@@ -652,7 +679,7 @@ static void model_event(const mtws_event *e)
     }
 }
 
-/* ---- at rest ----------------------------------------------------------------------------------- */
+/* ---- at rest --------------------------------------------------------------------------------- */
 
 static bool queue_has_open(uint32_t queue)
 {
@@ -662,6 +689,41 @@ static bool queue_has_open(uint32_t queue)
         }
     }
     return false;
+}
+
+/* What is queued and what is on its way, message by message. */
+static void model_queues(const mtws_stats *s)
+{
+    const conn *c = conn_now();
+    uint64_t bytes = 0, unconfirmed = 0;
+    for (uint64_t id = sim.open_from; id <= sim.count; id++) {
+        const message *m = &sim.messages[id];
+        if (m->fate != FATE_OPEN) {
+            continue;
+        }
+        bytes += m->queue == CLASS_MAIN ? wire_size_of(m->size) : 0;
+        unconfirmed += conn_held(c) && m->left > 0 && m->left_conn == c->serial;
+    }
+    REQUIRE(s->queued_bytes >= bytes, "stats", "queued_bytes is %llu, of messages of %llu",
+            (unsigned long long)s->queued_bytes, (unsigned long long)bytes);
+    REQUIRE(s->unconfirmed_messages == unconfirmed, "stats",
+            "unconfirmed_messages is %llu, expected %llu",
+            (unsigned long long)s->unconfirmed_messages, (unsigned long long)unconfirmed);
+}
+
+/* A Ping that was read is answered as soon as there is room. */
+static void model_pongs(void)
+{
+    const conn *c = conn_now();
+    bool open = conn_held(c) && c->opened_us != NEVER && !c->tap.closed && !c->close_read;
+    if (open && !c->garbage && !c->bad && !sim.paused && !c->again && !c->reset
+        && sim.now_us >= c->write_blocked_us
+        && sim.plan.pipe_size - (c->out.sent - c->out.taken) > 0 && !has(T_NATIVE)
+        && c->items_count <= OUT_ITEMS_MAX / 2) {
+        REQUIRE(c->tap.last_ping >= c->ping_read, "ping unanswered",
+                "Ping %llu was read, %u answered", (unsigned long long)c->ping_read,
+                c->tap.last_ping);
+    }
 }
 
 /* mtws_poll said that there is nothing more now: every event has been handed over. */
@@ -686,8 +748,7 @@ static void model_at_rest(int result)
             (unsigned long long)s.dropped, (unsigned long long)sim.dropped);
     REQUIRE(s.failures == sim.failures && s.connects >= sim.connects
                 && s.connects <= sim.connects + sim.unheard,
-            "stats",
-            "failures %llu and connects %llu, expected %llu and %llu",
+            "stats", "failures %llu and connects %llu, expected %llu and %llu",
             (unsigned long long)s.failures, (unsigned long long)s.connects,
             (unsigned long long)sim.failures, (unsigned long long)sim.connects);
     REQUIRE(s.messages_received == sim.pushes_whole || sim.garbage, "stats",
@@ -701,14 +762,21 @@ static void model_at_rest(int result)
             "stats", "messages_sent is %llu, expected %llu; %llu unconfirmed",
             (unsigned long long)s.messages_sent, (unsigned long long)sim.messages_out,
             (unsigned long long)s.unconfirmed_messages);
+    if (!has(T_NAMELESS)) {
+        REQUIRE(s.resent == sim.resent, "stats", "resent is %llu, expected %llu",
+                (unsigned long long)s.resent, (unsigned long long)sim.resent);
+        if (sim.counts.polls % 16 == 0) {
+            model_queues(&s);
+        }
+    }
     size_t queue = sim.plan.options.max_queue_size;
     REQUIRE(s.queued_bytes <= queue + MTWS_FIRST_MAX + MTWS_PART_MAX, "stats",
             "queued_bytes is %llu", (unsigned long long)s.queued_bytes);
-    REQUIRE(sim.unsettled > 0 || s.queued_bytes == 0, "stats",
-            "nothing is queued, in %llu bytes", (unsigned long long)s.queued_bytes);
+    REQUIRE(sim.unsettled > 0 || s.queued_bytes == 0, "stats", "nothing is queued, in %llu bytes",
+            (unsigned long long)s.queued_bytes);
 }
 
-/* ---- times ------------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 
 static void overdue(const char *key, uint64_t since_us, uint64_t by_us)
 {
@@ -733,7 +801,10 @@ static void check_dead_link(const conn *c)
     uint64_t moved_us = has(T_NATIVE) ? most(c->moved_us, c->acked_us) : c->moved_us;
     if (moved_us > c->dead_us) {
         uint64_t longest = from + patience(interval_us() + 8 * timeout_us());
-        by = least(most(from, moved_us) + patience(interval_us() + timeout_us()), longest);
+        /* What leaves the kernel is looked at when the time for the Pong is over. */
+        uint64_t once_more_us = has(T_NATIVE) ? timeout_us() : 0;
+        by = least(most(from, moved_us) + patience(interval_us() + timeout_us() + once_more_us),
+                   longest);
     }
     by += c->bad ? 250000 : 0; /* it ends otherwise, and lingers */
     overdue("dead link not noticed", from, by + 2 * lateness_us());
@@ -751,8 +822,8 @@ static void check_times(void)
     } else if (held && sim.state == MTWS_STATE_CONNECTED) {
         check_dead_link(c);
         if (c->close_sent && c->close_read && !sim.paused) {
-            uint64_t from = most(most(c->close_read_us, sim.woken_us),
-                                 most(sim.unpaused_us, sim.handed_us));
+            uint64_t from =
+                most(most(c->close_read_us, sim.woken_us), most(sim.unpaused_us, sim.handed_us));
             overdue("close timeout", from, from + patience(close_timeout_us()) + slack);
         }
     }

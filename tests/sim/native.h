@@ -19,8 +19,8 @@ static bool interrupted(void)
 
 static descriptor *sys_descriptor(int fd, int kind)
 {
-    REQUIRE(fd >= FD_BASE && fd < FD_BASE + FDS_MAX, "descriptor", "no descriptor has the number %d",
-            fd);
+    REQUIRE(fd >= FD_BASE && fd < FD_BASE + FDS_MAX, "descriptor",
+            "no descriptor has the number %d", fd);
     descriptor *d = &sim.fds[fd - FD_BASE];
     REQUIRE(d->kind != FD_FREE, "descriptor", "descriptor %d is not open", fd);
     REQUIRE(kind == FD_FREE || d->kind == kind, "descriptor", "descriptor %d is of kind %d", fd,
@@ -32,8 +32,8 @@ static conn *sys_conn(int fd)
 {
     const descriptor *d = sys_descriptor(fd, FD_STREAM);
     conn *c = conn_of(d->serial);
-    REQUIRE(d->serial != 0 && c->serial == d->serial, "descriptor", "descriptor %d was not connected",
-            fd);
+    REQUIRE(d->serial != 0 && c->serial == d->serial, "descriptor",
+            "descriptor %d was not connected", fd);
     return c;
 }
 
@@ -53,7 +53,7 @@ static int sys_open(int kind)
     return -1;
 }
 
-/* ---- clocks and random numbers ----------------------------------------------------------------- */
+/* ---- clocks and random numbers --------------------------------------------------------------- */
 
 static int sim_sys_clock_gettime(clockid_t id, struct timespec *out)
 {
@@ -72,7 +72,7 @@ static ssize_t sim_sys_getrandom(void *out, size_t size, unsigned flags)
     return hook_fill(NULL, out, size) ? (ssize_t)size : sys_fail(ENOSYS);
 }
 
-/* ---- names and interfaces ---------------------------------------------------------------------- */
+/* ---- names and interfaces -------------------------------------------------------------------- */
 
 enum { ADDRESSES_MAX = 3 };
 
@@ -129,7 +129,7 @@ static void sim_sys_freeifaddrs(struct ifaddrs *list)
     (void)list;
 }
 
-/* ---- sockets ----------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 static int sim_sys_socket(int family, int type, int protocol)
 {
@@ -223,10 +223,10 @@ static ssize_t sim_sys_recv(int fd, void *out, size_t size, int flags)
     ptrdiff_t got = conn_read(c, (uint8_t *)out, size);
     trace(TRACE_READ, size, (uint64_t)(int64_t)got, got > 0 ? trace_bytes(out, (size_t)got) : 0);
     conn_was_read(c);
-    return got > 0                 ? (ssize_t)got
-           : got == MTWS_IO_EOF    ? 0
-           : got == MTWS_IO_AGAIN  ? sys_fail(EAGAIN)
-                                   : sys_fail(ECONNRESET);
+    return got > 0                ? (ssize_t)got
+           : got == MTWS_IO_EOF   ? 0
+           : got == MTWS_IO_AGAIN ? sys_fail(EAGAIN)
+                                  : sys_fail(ECONNRESET);
 }
 
 static ssize_t sim_sys_send(int fd, const void *data, size_t size, int flags)
@@ -285,7 +285,7 @@ static int sim_sys_close(int fd)
     return 0;
 }
 
-/* ---- waking and waiting ------------------------------------------------------------------------ */
+/* ---- waking and waiting ---------------------------------------------------------------------- */
 
 static int sim_sys_eventfd(unsigned count, int flags)
 {
@@ -330,7 +330,8 @@ static short descriptor_events(int fd)
         c = sys_conn(fd);
     } else {
         c = conn_now();
-        REQUIRE(fd == HOOK_FD + (int)(c->serial % 100), "descriptor", "a wait for descriptor %d", fd);
+        REQUIRE(fd == HOOK_FD + (int)(c->serial % 100), "descriptor", "a wait for descriptor %d",
+                fd);
     }
     if (!conn_held(c)) {
         return POLLHUP;
@@ -340,7 +341,7 @@ static short descriptor_events(int fd)
     }
     bool reads = conn_readable(c) && !has(T_HELD_BYTES);
     return (short)((reads ? POLLIN : 0) | (conn_writable(c) ? POLLOUT : 0)
-                   | (c->reset ? POLLERR | POLLHUP : 0));
+                   | (c->reset && reads ? POLLERR | POLLHUP : 0));
 }
 
 static int poll_ready(struct pollfd *fds, nfds_t count)
@@ -361,8 +362,14 @@ static bool is_the_programs(const happening *h)
         return h->kind == EV_QUIET;
     }
     switch (h->serial) {
-    case T_CLEAR: case T_PAUSE: case T_DISCONNECT: case T_RETRY: case T_NEW_URL:
-    case T_SPURIOUS_POLL: case T_MANUAL: case T_NO_POLL: return true;
+    case T_CLEAR:
+    case T_PAUSE:
+    case T_DISCONNECT:
+    case T_RETRY:
+    case T_NEW_URL:
+    case T_SPURIOUS_POLL:
+    case T_MANUAL:
+    case T_NO_POLL: return true;
     default: return false;
     }
 }
@@ -404,6 +411,7 @@ static int sim_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     for (;;) {
         int ready = poll_ready(fds, count);
         if (ready > 0 || sim.now_us >= limit) {
+            trace(TRACE_POLL_WAIT, count, (uint64_t)(int64_t)timeout_ms, (uint64_t)(int64_t)ready);
             return ready;
         }
         uint64_t event_at = sim.agenda.count > 0 ? sim.agenda.heap[0].at_us : NEVER;

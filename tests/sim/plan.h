@@ -1,110 +1,110 @@
 /* What a seed draws before anything happens: the faults and habits that it turns on, the client's
  * options, the world's measures.
  *
- * Each trait draws from a stream of its own, so that turning one off leaves the others as they were:
- * that is what shrinking a failing seed needs.
+ * Each trait draws from a stream of its own, so that turning one off leaves the others as they
+ * were: that is what shrinking a failing seed needs.
  */
 #ifndef MTWS_SIM_PLAN_H_INCLUDED
 #define MTWS_SIM_PLAN_H_INCLUDED
 
 /* name, text, how many seeds in a hundred have it, F a fault that heals, H a habit, E a fault that
  * comes again and again, at times of its own */
-#define TRAITS(X)                                                                                  \
-    X(DELAY, "delayed bytes", 25, 'F')                                                             \
-    X(SHORT_READ, "short reads", 25, 'F')                                                          \
-    X(SHORT_WRITE, "short writes", 25, 'F')                                                        \
-    X(AGAIN_READ, "reads that say AGAIN", 12, 'F')                                                 \
-    X(AGAIN_WRITE, "writes that say AGAIN", 20, 'F')                                               \
-    X(TINY_PIPE, "a pipe of few bytes", 15, 'H')                                                   \
-    X(REFUSE, "refused connects", 15, 'F')                                                         \
-    X(HANG, "connects that hang", 10, 'F')                                                         \
-    X(CONNECT_ERROR, "transport errors on opening", 8, 'F')                                        \
-    X(IO_RESULT, "transport errors while open", 6, 'E')                                            \
-    X(CUT, "cuts at a byte", 30, 'E')                                                              \
-    X(RESET, "resets", 20, 'E')                                                                    \
-    X(END, "ends without a Close", 15, 'E')                                                        \
-    X(DEAD_OUT, "half-open: client to server dead", 15, 'E')                                       \
-    X(DEAD_IN, "half-open: server to client dead", 15, 'E')                                        \
-    X(LINK_DOWN, "link down", 10, 'E')                                                             \
-    X(SLOW_SERVER, "slow server", 12, 'F')                                                         \
-    X(SLOW_FOREVER, "slow server that does not heal", 4, 'H')                                      \
-    X(SILENT, "server falls silent", 8, 'E')                                                       \
-    X(LATE_PONG, "late answers to the latest Ping", 15, 'H')                                       \
-    X(LOST_PONG, "lost Pongs", 10, 'F')                                                            \
-    X(WRONG_PONG, "wrong, stale and unasked Pongs", 15, 'E')                                       \
-    X(HOSTILE, "protocol violations", 15, 'E')                                                     \
-    X(GARBAGE, "random bytes from the server", 5, 'E')                                             \
-    X(FLOOD, "floods of Pings and empty fragments", 10, 'E')                                       \
-    X(SERVER_PING, "Pings from the server", 20, 'E')                                               \
-    X(STATUS, "upgrades refused", 12, 'F')                                                         \
-    X(BAD_UPGRADE, "bad answers to the upgrade", 10, 'F')                                          \
-    X(SLOW_UPGRADE, "answers byte by byte", 6, 'F')                                                \
-    X(NO_UPGRADE, "upgrades not answered", 6, 'F')                                                 \
-    X(ODD_UPGRADE, "unusual but right answers to the upgrade", 25, 'H')                            \
-    X(SERVER_CLOSE, "closes by the server", 25, 'E')                                               \
-    X(NO_CLOSE, "Closes not answered", 10, 'F')                                                    \
-    X(POISON, "a message that the server refuses", 8, 'F')                                         \
-    X(POISON_FOREVER, "a message that the server always refuses", 4, 'H')                          \
-    X(WALL_JUMP, "wall clock jumps", 15, 'E')                                                      \
-    X(SLEEP, "sleeps of hours", 6, 'E')                                                            \
-    X(NO_POLL, "a program that stops polling", 12, 'E')                                            \
-    X(LATE_POLL, "a program that polls late", 10, 'F')                                             \
-    X(TICK, "a program that polls at a fixed rate", 12, 'H')                                       \
-    X(SPURIOUS_POLL, "polls without cause", 15, 'E')                                               \
-    X(HELD_BYTES, "a transport that holds bytes inside", 10, 'H')                                  \
-    X(NATIVE, "the client's own TCP", 30, 'H')                                                     \
-    X(BLOCK, "a program that waits in mtws_poll", 25, 'H')                                         \
-    X(EINTR, "calls that a signal interrupts", 12, 'F')                                            \
-    X(SYS_ERRORS, "system calls that fail", 10, 'F')                                               \
-    X(NETLINK, "the system tells of network changes", 10, 'E')                                     \
-    X(MANUAL, "mtws_set_network", 12, 'E')                                                         \
-    X(WAKE, "mtws_wake", 12, 'E')                                                                  \
-    X(HANDLERS, "mtws_dispatch", 15, 'H')                                                          \
-    X(JSON_BEAT, "heartbeats in JSON", 15, 'H')                                                    \
-    X(SERVER_BEAT, "the server's heartbeats in JSON", 20, 'E')                                     \
-    X(ONE_POLL, "one mtws_poll per wait", 15, 'H')                                                 \
-    X(ENTROPY, "no entropy", 6, 'F')                                                               \
-    X(PUSH, "messages from the server", 55, 'E')                                                   \
-    X(REPLY, "replies from the server", 30, 'H')                                                   \
-    X(ANSWER, "the program answers messages", 20, 'H')                                             \
-    X(ONCE, "MTWS_ONCE", 25, 'H')                                                                  \
-    X(NO_QUEUE, "MTWS_NO_QUEUE", 25, 'H')                                                          \
-    X(FIRST, "MTWS_FIRST", 25, 'H')                                                                \
-    X(LOGIN, "a login on every connection", 12, 'H')                                               \
-    X(PARTS, "messages in parts", 20, 'H')                                                         \
-    X(BURST, "bursts of messages", 40, 'H')                                                        \
-    X(BIG, "large messages", 35, 'H')                                                              \
-    X(NAMELESS, "messages too short to carry a name", 6, 'H')                                      \
-    X(PERSISTENT, "refused messages are tried again", 60, 'H')                                     \
-    X(BAD_CALLS, "calls with bad arguments", 15, 'H')                                              \
-    X(CLEAR, "mtws_clear_queue", 12, 'E')                                                          \
-    X(PAUSE, "mtws_set_paused", 15, 'E')                                                           \
-    X(DISCONNECT, "mtws_disconnect and mtws_connect", 15, 'E')                                     \
-    X(RETRY, "mtws_retry_now", 15, 'E')                                                            \
-    X(NEW_URL, "mtws_set_url and mtws_set_header", 12, 'E')                                        \
-    X(DESTROY, "mtws_destroy at any time", 8, 'H')                                                 \
-    X(STREAM, "stream_messages", 20, 'H')                                                          \
-    X(HOLD, "hold_queue", 12, 'H')                                                                 \
-    X(TTL, "queue_ttl_ms", 15, 'H')                                                                \
-    X(DROP_OLDEST, "drop_oldest", 15, 'H')                                                         \
-    X(AT_MOST_ONCE, "at_most_once", 10, 'H')                                                       \
-    X(BY_PROGRAM, "confirm by the program", 12, 'H')                                               \
-    X(BY_NOBODY, "confirm by nobody", 8, 'H')                                                      \
-    X(TINY_FRAMES, "tiny frames", 15, 'H')                                                         \
-    X(WHOLE_FRAMES, "whole messages in one frame", 12, 'H')                                        \
-    X(FEW_ATTEMPTS, "few attempts", 12, 'H')                                                       \
-    X(NO_ATTEMPTS, "no reconnecting", 5, 'H')                                                      \
-    X(NO_HEARTBEAT, "no heartbeats", 10, 'H')                                                      \
-    X(NO_CONFIRM_PING, "no Pings but heartbeats", 8, 'H')                                          \
-    X(LARGE, "large limits", 8, 'H')                                                               \
-    X(DEBUG_LOG, "log level DEBUG", 25, 'H')                                                       \
+#define TRAITS(X)                                                         \
+    X(DELAY, "delayed bytes", 25, 'F')                                    \
+    X(SHORT_READ, "short reads", 25, 'F')                                 \
+    X(SHORT_WRITE, "short writes", 25, 'F')                               \
+    X(AGAIN_READ, "reads that say AGAIN", 12, 'F')                        \
+    X(AGAIN_WRITE, "writes that say AGAIN", 20, 'F')                      \
+    X(TINY_PIPE, "a pipe of few bytes", 15, 'H')                          \
+    X(REFUSE, "refused connects", 15, 'F')                                \
+    X(HANG, "connects that hang", 10, 'F')                                \
+    X(CONNECT_ERROR, "transport errors on opening", 8, 'F')               \
+    X(IO_RESULT, "transport errors while open", 6, 'E')                   \
+    X(CUT, "cuts at a byte", 30, 'E')                                     \
+    X(RESET, "resets", 20, 'E')                                           \
+    X(END, "ends without a Close", 15, 'E')                               \
+    X(DEAD_OUT, "half-open: client to server dead", 15, 'E')              \
+    X(DEAD_IN, "half-open: server to client dead", 15, 'E')               \
+    X(LINK_DOWN, "link down", 10, 'E')                                    \
+    X(SLOW_SERVER, "slow server", 12, 'F')                                \
+    X(SLOW_FOREVER, "slow server that does not heal", 4, 'H')             \
+    X(SILENT, "server falls silent", 8, 'E')                              \
+    X(LATE_PONG, "late answers to the latest Ping", 15, 'H')              \
+    X(LOST_PONG, "lost Pongs", 10, 'F')                                   \
+    X(WRONG_PONG, "wrong, stale and unasked Pongs", 15, 'E')              \
+    X(HOSTILE, "protocol violations", 15, 'E')                            \
+    X(GARBAGE, "random bytes from the server", 5, 'E')                    \
+    X(FLOOD, "floods of Pings and empty fragments", 10, 'E')              \
+    X(SERVER_PING, "Pings from the server", 20, 'E')                      \
+    X(STATUS, "upgrades refused", 12, 'F')                                \
+    X(BAD_UPGRADE, "bad answers to the upgrade", 10, 'F')                 \
+    X(SLOW_UPGRADE, "answers byte by byte", 6, 'F')                       \
+    X(NO_UPGRADE, "upgrades not answered", 6, 'F')                        \
+    X(ODD_UPGRADE, "unusual but right answers to the upgrade", 25, 'H')   \
+    X(SERVER_CLOSE, "closes by the server", 25, 'E')                      \
+    X(NO_CLOSE, "Closes not answered", 10, 'F')                           \
+    X(POISON, "a message that the server refuses", 8, 'F')                \
+    X(POISON_FOREVER, "a message that the server always refuses", 4, 'H') \
+    X(WALL_JUMP, "wall clock jumps", 15, 'E')                             \
+    X(SLEEP, "sleeps of hours", 6, 'E')                                   \
+    X(NO_POLL, "a program that stops polling", 12, 'E')                   \
+    X(LATE_POLL, "a program that polls late", 10, 'F')                    \
+    X(TICK, "a program that polls at a fixed rate", 12, 'H')              \
+    X(SPURIOUS_POLL, "polls without cause", 15, 'E')                      \
+    X(HELD_BYTES, "a transport that holds bytes inside", 10, 'H')         \
+    X(NATIVE, "the client's own TCP", 30, 'H')                            \
+    X(BLOCK, "a program that waits in mtws_poll", 25, 'H')                \
+    X(EINTR, "calls that a signal interrupts", 12, 'F')                   \
+    X(SYS_ERRORS, "system calls that fail", 10, 'F')                      \
+    X(NETLINK, "the system tells of network changes", 10, 'E')            \
+    X(MANUAL, "mtws_set_network", 12, 'E')                                \
+    X(WAKE, "mtws_wake", 12, 'E')                                         \
+    X(HANDLERS, "mtws_dispatch", 15, 'H')                                 \
+    X(JSON_BEAT, "heartbeats in JSON", 15, 'H')                           \
+    X(SERVER_BEAT, "the server's heartbeats in JSON", 20, 'E')            \
+    X(ONE_POLL, "one mtws_poll per wait", 15, 'H')                        \
+    X(ENTROPY, "no entropy", 6, 'F')                                      \
+    X(PUSH, "messages from the server", 55, 'E')                          \
+    X(REPLY, "replies from the server", 30, 'H')                          \
+    X(ANSWER, "the program answers messages", 20, 'H')                    \
+    X(ONCE, "MTWS_ONCE", 25, 'H')                                         \
+    X(NO_QUEUE, "MTWS_NO_QUEUE", 25, 'H')                                 \
+    X(FIRST, "MTWS_FIRST", 25, 'H')                                       \
+    X(LOGIN, "a login on every connection", 12, 'H')                      \
+    X(PARTS, "messages in parts", 20, 'H')                                \
+    X(BURST, "bursts of messages", 40, 'H')                               \
+    X(BIG, "large messages", 35, 'H')                                     \
+    X(NAMELESS, "messages too short to carry a name", 6, 'H')             \
+    X(PERSISTENT, "refused messages are tried again", 60, 'H')            \
+    X(BAD_CALLS, "calls with bad arguments", 15, 'H')                     \
+    X(CLEAR, "mtws_clear_queue", 12, 'E')                                 \
+    X(PAUSE, "mtws_set_paused", 15, 'E')                                  \
+    X(DISCONNECT, "mtws_disconnect and mtws_connect", 15, 'E')            \
+    X(RETRY, "mtws_retry_now", 15, 'E')                                   \
+    X(NEW_URL, "mtws_set_url and mtws_set_header", 12, 'E')               \
+    X(DESTROY, "mtws_destroy at any time", 8, 'H')                        \
+    X(STREAM, "stream_messages", 20, 'H')                                 \
+    X(HOLD, "hold_queue", 12, 'H')                                        \
+    X(TTL, "queue_ttl_ms", 15, 'H')                                       \
+    X(DROP_OLDEST, "drop_oldest", 15, 'H')                                \
+    X(AT_MOST_ONCE, "at_most_once", 10, 'H')                              \
+    X(BY_PROGRAM, "confirm by the program", 12, 'H')                      \
+    X(BY_NOBODY, "confirm by nobody", 8, 'H')                             \
+    X(TINY_FRAMES, "tiny frames", 15, 'H')                                \
+    X(WHOLE_FRAMES, "whole messages in one frame", 12, 'H')               \
+    X(FEW_ATTEMPTS, "few attempts", 12, 'H')                              \
+    X(NO_ATTEMPTS, "no reconnecting", 5, 'H')                             \
+    X(NO_HEARTBEAT, "no heartbeats", 10, 'H')                             \
+    X(NO_CONFIRM_PING, "no Pings but heartbeats", 8, 'H')                 \
+    X(LARGE, "large limits", 8, 'H')                                      \
+    X(DEBUG_LOG, "log level DEBUG", 25, 'H')                              \
     X(ECHO_SECRETS, "a server that repeats secrets", 20, 'H')
 
 enum {
 #define X(name, text, percent, kind) T_##name,
     TRAITS(X)
 #undef X
-    TRAITS_COUNT
+        TRAITS_COUNT
 };
 
 typedef struct trait_row {
@@ -140,25 +140,25 @@ static void mask_set(trait_mask *mask, int trait, bool on)
 typedef struct plan {
     uint64_t seed;
     trait_mask on;
-    uint8_t strength[TRAITS_COUNT];  /* how often a fault strikes where it could, in percent */
-    uint64_t pace_us[TRAITS_COUNT];  /* of those that come again and again */
+    uint8_t strength[TRAITS_COUNT]; /* how often a fault strikes where it could, in percent */
+    uint64_t pace_us[TRAITS_COUNT]; /* of those that come again and again */
     mtws_options options;
-    uint64_t start_us;    /* what the clock shows at first */
-    uint64_t heal_us;     /* from then on: no fault of kind F or E */
-    uint64_t quiet_us;    /* from then on the program only wants all to be delivered */
-    uint64_t action_us;   /* between two actions of the program, about */
-    uint64_t latency_us;  /* of the healthy network, one way */
-    uint64_t think_us;    /* of the server, before it answers an upgrade or a Ping late */
-    uint64_t tick_us;     /* of a program that polls at a fixed rate */
-    uint64_t trip_us;     /* of the healthy network, there and back, the program's ways included */
-    size_t pipe_size;     /* bytes between the client and the server's program */
-    size_t message_max;   /* what the program sends */
-    size_t push_max;      /* what the server sends */
-    uint64_t slow_ns;     /* a slow server: per byte */
-    uint64_t poison;      /* the id that the server refuses */
+    uint64_t start_us;   /* what the clock shows at first */
+    uint64_t heal_us;    /* from then on: no fault of kind F or E */
+    uint64_t quiet_us;   /* from then on the program only wants all to be delivered */
+    uint64_t action_us;  /* between two actions of the program, about */
+    uint64_t latency_us; /* of the healthy network, one way */
+    uint64_t think_us;   /* of the server, before it answers an upgrade or a Ping late */
+    uint64_t tick_us;    /* of a program that polls at a fixed rate */
+    uint64_t trip_us;    /* of the healthy network, there and back, the program's ways included */
+    size_t pipe_size;    /* bytes between the client and the server's program */
+    size_t message_max;  /* what the program sends */
+    size_t push_max;     /* what the server sends */
+    uint64_t slow_ns;    /* a slow server: per byte */
+    uint64_t poison;     /* the id that the server refuses */
     uint16_t poison_code;
-    unsigned odd_offset;  /* of the memory block from a multiple of 16 */
-    int ending;           /* ENDING_... */
+    unsigned odd_offset; /* of the memory block from a multiple of 16 */
+    int ending;          /* ENDING_... */
 } plan;
 
 enum { ENDING_DESTROY, ENDING_DISCONNECT, ENDING_DRAIN, ENDINGS };

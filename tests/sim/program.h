@@ -12,7 +12,7 @@ static size_t queue_capacity(uint32_t queue)
 {
     return queue == CLASS_MAIN    ? sim.plan.options.max_queue_size
            : queue == CLASS_FIRST ? (size_t)MTWS_FIRST_MAX
-                                 : (size_t)MTWS_PART_MAX;
+                                  : (size_t)MTWS_PART_MAX;
 }
 
 static void program_refused(uint32_t queue, size_t size, bool at_rest)
@@ -47,7 +47,8 @@ static mtws_result program_send(size_t size, uint8_t kind, unsigned flags, bool 
         REQUIRE(!sim.stop_asked && !closed && !too_big, "send", "%zu bytes were taken in state %d",
                 size, sim.state);
         message *m = model_sent(id, size, kind, flags, (uint8_t)queue);
-        REQUIRE(!bound || m->conn != 0, "send", "taken for the present connection, and there is none");
+        REQUIRE(!bound || m->conn != 0, "send",
+                "taken for the present connection, and there is none");
         if (queue == CLASS_FIRST) {
             sim.first_progress = sim.first_waiting == 0 ? sim.progress : sim.first_progress;
             sim.first_waiting++;
@@ -56,13 +57,16 @@ static mtws_result program_send(size_t size, uint8_t kind, unsigned flags, bool 
         return result;
     }
     if (sim.stop_asked || closed) {
-        REQUIRE(result == MTWS_ERR_STATE, "send", "mtws_send gives %d in state %d", result, sim.state);
+        REQUIRE(result == MTWS_ERR_STATE, "send", "mtws_send gives %d in state %d", result,
+                sim.state);
     } else if (result == MTWS_ERR_STATE) {
         REQUIRE(bound, "send", "mtws_send gives ERR_STATE in state %d", sim.state);
     } else if (too_big || (nearly && result == MTWS_ERR_TOO_BIG)) {
-        REQUIRE(result == MTWS_ERR_TOO_BIG, "send", "mtws_send gives %d to %zu bytes", result, size);
+        REQUIRE(result == MTWS_ERR_TOO_BIG, "send", "mtws_send gives %d to %zu bytes", result,
+                size);
     } else {
-        REQUIRE(result == MTWS_ERR_QUEUE_FULL, "send", "mtws_send gives %d to %zu bytes", result, size);
+        REQUIRE(result == MTWS_ERR_QUEUE_FULL, "send", "mtws_send gives %d to %zu bytes", result,
+                size);
         REQUIRE(before.queued_messages == after.queued_messages, "refused",
                 "a refusal changed the queue");
         program_refused(queue, size, at_rest);
@@ -100,7 +104,8 @@ static size_t program_size(void)
 
 static void program_send_some(bool at_rest)
 {
-    uint64_t count = has(T_BURST) && rng_chance(&sim.program, 30) ? rng_scale(&sim.program, 2, 40) : 1;
+    uint64_t count =
+        has(T_BURST) && rng_chance(&sim.program, 30) ? rng_scale(&sim.program, 2, 40) : 1;
     while (count-- > 0) {
         uint8_t kind = rng_chance(&sim.program, 50) ? MTWS_TEXT : MTWS_BINARY;
         unsigned flags = program_flags();
@@ -112,7 +117,7 @@ static void program_send_some(bool at_rest)
     }
 }
 
-/* ---- parts ------------------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static void program_part_begin(bool at_rest)
 {
@@ -126,7 +131,8 @@ static void program_part_begin(bool at_rest)
     }
     bool last = part == total;
     content_fill(program_content, sim.count + 1, kind, total, 0, part);
-    mtws_result result = mtws_send_part(sim.ws, (mtws_kind)kind, program_content, part, true, last, &id);
+    mtws_result result =
+        mtws_send_part(sim.ws, (mtws_kind)kind, program_content, part, true, last, &id);
     trace(TRACE_PART, sim.count + 1, part, 2u | (unsigned)last);
     trace(TRACE_SEND_RESULT, (uint64_t)(int64_t)result, CLASS_PARTS, 0);
     if (result == MTWS_OK) {
@@ -166,8 +172,8 @@ static void program_part_more(bool at_rest)
     } else if (result == MTWS_ERR_QUEUE_FULL) {
         program_refused(CLASS_PARTS, part, at_rest);
     } else {
-        REQUIRE(result == MTWS_ERR_RESET && (m->conn != sim.serial || !conn_held(conn_now())), "part",
-                "a later part gives %d", result);
+        REQUIRE(result == MTWS_ERR_RESET && (m->conn != sim.serial || !conn_held(conn_now())),
+                "part", "a later part gives %d", result);
         sim.part_id = 0;
     }
 }
@@ -181,7 +187,7 @@ static void program_part(bool at_rest)
     }
 }
 
-/* ---- confirming -------------------------------------------------------------------------------- */
+/* ---- confirming ------------------------------------------------------------------------------ */
 
 /* The server's program has said how far it has everything, of what has left. */
 static void program_confirm(void)
@@ -207,7 +213,7 @@ static void program_confirm(void)
     REQUIRE(result == MTWS_OK, "confirm", "mtws_confirm gives %d", result);
 }
 
-/* ---- connecting -------------------------------------------------------------------------------- */
+/* ---- connecting ------------------------------------------------------------------------------ */
 
 static void program_new_url(void)
 {
@@ -246,6 +252,26 @@ static void program_connect(void)
     program_set_authorization();
     sim.again_us = NEVER;
     sim.stop_asked = sim.stopped_error = false;
+    sim.connect_asked = true;
+}
+
+static void program_disconnect(uint16_t code, const char *reason)
+{
+    mtws_result result = mtws_disconnect(sim.ws, code, reason);
+    trace(TRACE_CALL, CALL_DISCONNECT, (uint64_t)(int64_t)result, code);
+    REQUIRE(result == MTWS_OK, "disconnect", "mtws_disconnect gives %d", result);
+    sim.again_us = NEVER;
+    sim.connect_asked = sim.retry_asked = false;
+    if (sim.state == MTWS_STATE_DISCONNECTED) {
+        sim.again_us = sim.now_us + 1000000;
+        return;
+    }
+    conn_now()->stopped = true;
+    if (!sim.stop_asked) {
+        sim.stop_us = sim.now_us;
+        sim.stopped_error = false;
+    }
+    sim.stop_asked = true;
 }
 
 /* Out of DISCONNECTED or FAILED. */
@@ -260,24 +286,9 @@ static void program_connect_again(void)
         return;
     }
     program_connect();
-}
-
-static void program_disconnect(uint16_t code, const char *reason)
-{
-    mtws_result result = mtws_disconnect(sim.ws, code, reason);
-    trace(TRACE_CALL, CALL_DISCONNECT, (uint64_t)(int64_t)result, code);
-    REQUIRE(result == MTWS_OK, "disconnect", "mtws_disconnect gives %d", result);
-    sim.again_us = NEVER;
-    if (sim.state == MTWS_STATE_DISCONNECTED) {
-        sim.again_us = sim.now_us + 1000000;
-        return;
+    if (has(T_DISCONNECT) && !sim.quiet && rng_chance(&sim.program, 10)) {
+        program_disconnect(0, NULL); /* it changes its mind */
     }
-    conn_now()->stopped = true;
-    if (!sim.stop_asked) {
-        sim.stop_us = sim.now_us;
-        sim.stopped_error = false;
-    }
-    sim.stop_asked = true;
 }
 
 static void program_release(void)
@@ -313,7 +324,7 @@ static void program_clear(void)
     REQUIRE(result == MTWS_OK, "clear", "mtws_clear_queue gives %d", result);
 }
 
-/* ---- mistakes ---------------------------------------------------------------------------------- */
+/* ---- mistakes -------------------------------------------------------------------------------- */
 
 static void program_bad_call(void)
 {
@@ -332,10 +343,16 @@ static void program_bad_call(void)
         want = sim.stop_asked ? MTWS_ERR_STATE : MTWS_ERR_UTF8;
         break;
     case 3: got = mtws_disconnect(ws, 1005, NULL); break;
-    case 4: got = mtws_disconnect(ws, 1000, "\xff"); want = MTWS_ERR_UTF8; break;
+    case 4:
+        got = mtws_disconnect(ws, 1000, "\xff");
+        want = MTWS_ERR_UTF8;
+        break;
     case 5: got = mtws_set_header(ws, "Upgrade", "x"); break;
     case 6: got = mtws_set_header(ws, "X", "a\r\nb"); break;
-    case 7: got = mtws_set_url(ws, "http://x/", NULL); want = MTWS_ERR_URL; break;
+    case 7:
+        got = mtws_set_url(ws, "http://x/", NULL);
+        want = MTWS_ERR_URL;
+        break;
     case 8: got = mtws_set_url(ws, NULL, NULL); break;
     case 9:
         got = mtws_connect(ws, "ws://nowhere\n/", NULL);
@@ -348,14 +365,14 @@ static void program_bad_call(void)
     }
     trace(TRACE_CALL, CALL_BAD, (uint64_t)(int64_t)got, which);
     mtws_get_stats(ws, &after);
-    REQUIRE(got == want, "bad call", "bad call %llu gives %d, expected %d", (unsigned long long)which,
-            got, want);
+    REQUIRE(got == want, "bad call", "bad call %llu gives %d, expected %d",
+            (unsigned long long)which, got, want);
     REQUIRE(before.queued_messages == after.queued_messages
                 && before.queued_bytes == after.queued_bytes,
             "bad call", "bad call %llu changed the queue", (unsigned long long)which);
 }
 
-/* ---- what it does of its own accord ------------------------------------------------------------ */
+/* ---- what it does of its own accord ---------------------------------------------------------- */
 
 static void program_act(void)
 {
@@ -408,8 +425,8 @@ static void program_now_and_then(int trait)
                    || sim.state == MTWS_STATE_WAITING_FOR_NETWORK;
         mtws_result result = mtws_retry_now(sim.ws);
         trace(TRACE_CALL, CALL_RETRY, (uint64_t)(int64_t)result, 0);
-        REQUIRE(result == (may ? MTWS_OK : MTWS_ERR_STATE), "retry", "mtws_retry_now gives %d in state %d",
-                result, sim.state);
+        REQUIRE(result == (may ? MTWS_OK : MTWS_ERR_STATE), "retry",
+                "mtws_retry_now gives %d in state %d", result, sim.state);
         sim.retry_asked = may && !conn_held(conn_now());
     }
 }
@@ -421,7 +438,7 @@ static uint64_t next_act_us(void)
     return most(at, sim.asleep_us);
 }
 
-/* ---- what it does about events ----------------------------------------------------------------- */
+/* ---- what it does about events --------------------------------------------------------------- */
 
 static void program_on_connected(void)
 {

@@ -1,10 +1,10 @@
-/* The scripted server: answers upgrades, takes messages, answers Pings, sends messages, and does all
- * that a server should not.
+/* The scripted server: answers upgrades, takes messages, answers Pings, sends messages, and does
+ * all that a server should not.
  */
 #ifndef MTWS_SIM_SERVER_H_INCLUDED
 #define MTWS_SIM_SERVER_H_INCLUDED
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static bool server_can_send(const conn *c, size_t size, size_t reserve)
 {
@@ -28,9 +28,14 @@ static void server_send(conn *c, const void *data, size_t size)
 /* What was just sent means something once the client has read it. */
 static void server_mark(conn *c, uint32_t kind, uint64_t value)
 {
-    if (c->serial != sim.serial || sim.in_count == IN_ITEMS_MAX) {
+    const in_item *last = &sim.in_items[(sim.in_head + sim.in_count - 1) % IN_ITEMS_MAX];
+    if (c->serial != sim.serial) {
         return;
     }
+    if (sim.in_count > 0 && kind == IN_PING && last->kind == IN_PING) {
+        sim.in_count--; /* of several the latest says enough */
+    }
+    REQUIRE(sim.in_count < IN_ITEMS_MAX, "simulator", "too much is under way to the client");
     in_item *item = &sim.in_items[(sim.in_head + sim.in_count++) % IN_ITEMS_MAX];
     item->end = c->in.sent;
     item->kind = kind;
@@ -62,7 +67,7 @@ static void server_frame(conn *c, unsigned first, const void *payload, size_t si
     }
 }
 
-/* ---- the end of a connection ------------------------------------------------------------------- */
+/* ---- the end of a connection ----------------------------------------------------------------- */
 
 /* The server ends TCP: in order, or with a reset. */
 static void server_gone(conn *c, bool reset)
@@ -115,8 +120,8 @@ static int link_break_kind(const conn *c)
     return (int)rng_below(&sim.net, noticed ? 3 : 2);
 }
 
-static const uint16_t server_codes[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011,
-                                        1012, 1013, 1014, 1005, 3000, 4000, 4999};
+static const uint16_t server_codes[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010,
+                                        1011, 1012, 1013, 1014, 1005, 3000, 4000, 4999};
 
 /* A Close frame with this code (1005: none). */
 static void server_close(conn *c, uint16_t code)
@@ -169,7 +174,7 @@ static void server_begin_close(conn *c, uint16_t code)
     }
 }
 
-/* ---- messages to the client -------------------------------------------------------------------- */
+/* ---- messages to the client ------------------------------------------------------------------ */
 
 static void server_ping(conn *c)
 {
@@ -185,6 +190,9 @@ static void server_ping(conn *c)
         payload[i] = (uint8_t)(counter * 7 + i);
     }
     server_frame(c, 0x89, payload, size);
+    if (!c->bad) {
+        server_mark(c, IN_PING, counter);
+    }
 }
 
 /* The client is to hand over what was just sent. */
@@ -250,18 +258,21 @@ static void server_message(conn *c, uint8_t kind, size_t size, uint64_t broken_a
 static void server_push(conn *c)
 {
     uint8_t kind = rng_chance(&sim.server, 50) ? MTWS_TEXT : MTWS_BINARY;
-    size_t size = (size_t)rng_scale(&sim.server, 1, sim.plan.push_max) - (size_t)rng_below(&sim.server, 2);
+    size_t size =
+        (size_t)rng_scale(&sim.server, 1, sim.plan.push_max) - (size_t)rng_below(&sim.server, 2);
     server_message(c, kind, size, NEVER);
 }
 
-/* ---- Pongs ------------------------------------------------------------------------------------- */
+/* ---- Pongs ----------------------------------------------------------------------------------- */
 
 static void server_pong(conn *c, const uint8_t *payload, size_t size, uint64_t ping_end)
 {
-    if (c->silent || c->server == SERVER_GONE || c->close_sent || !server_can_send(c, size + 2, 0)) {
+    if (c->silent || c->server == SERVER_GONE || c->close_sent
+        || !server_can_send(c, size + 2, 0)) {
         return;
     }
     server_frame(c, 0x8a, payload, size);
+    c->lost_pong = false; /* a Pong answers for the Pings before */
     if (!c->bad) {
         server_mark(c, IN_PONG, ping_end);
     }
@@ -307,14 +318,14 @@ static void server_takes_beat(conn *c, const out_item *item)
 {
     static const char *const forms[] = {
         "{\"type\":\"heartbeat_response\",\"timestamp\":1,\"originalTimestamp\":%llu}",
-        " {\"originalTimestamp\" : %llu,\n\"x\":[{\"type\":\"no\"}],\"type\":\"heartbeat_response\"}",
+        " {\"originalTimestamp\" : "
+        "%llu,\n\"x\":[{\"type\":\"no\"}],\"type\":\"heartbeat_response\"}",
         "{\"type\":\"chat\",\"type\":\"heartbeat\\u005fresponse\",\"originalTimestamp\":%llu}",
     };
     char text[200];
     bool lost = strikes(T_LOST_PONG);
     trace(TRACE_SERVER_BEAT, item->id, c->serial, !lost && !c->silent);
     if (lost) {
-        c->lost_pong = true;
         allow(c, MTWS_ERR_HEARTBEAT);
         return;
     }
@@ -346,9 +357,7 @@ static void server_wrong_pong(conn *c)
     switch (rng_below(&sim.streams[T_WRONG_PONG], 5)) {
     case 0: size = 0; break;
     case 1: size = 125; break;
-    case 2: /* of the connection, but of a Ping that was not sent yet */
-        payload[13] ^= 1;
-        break;
+    case 2: /* of the connection, but of a Ping that was not sent yet */ payload[13] ^= 1; break;
     case 3: payload[rng_below(&sim.streams[T_WRONG_PONG], 8)] ^= 1; break;
     default: break;
     }
@@ -357,7 +366,7 @@ static void server_wrong_pong(conn *c)
     }
 }
 
-/* ---- what the client's frames bring about ------------------------------------------------------ */
+/* ---- what the client's frames bring about ---------------------------------------------------- */
 
 static bool server_refuses(conn *c, uint64_t id)
 {
@@ -382,7 +391,8 @@ static void server_takes_message(conn *c, const out_item *item)
     if (has(T_BY_PROGRAM) && sim.quiet) {
         sim.confirm_us = least(sim.confirm_us, sim.now_us + sim.plan.latency_us);
     }
-    if (has(T_REPLY) && !sim.quiet && rng_chance(&sim.server, 40)) {
+    if (has(T_REPLY) && !sim.quiet && sim.push_number < REPLIES_MAX
+        && rng_chance(&sim.server, 40)) {
         server_push(c);
     }
 }
@@ -458,7 +468,7 @@ static void server_work(conn *c)
     }
 }
 
-/* ---- the answer to the upgrade ----------------------------------------------------------------- */
+/* ---- the answer to the upgrade --------------------------------------------------------------- */
 
 static void answer_add(const char *text)
 {
@@ -468,7 +478,7 @@ static void answer_add(const char *text)
     sim.answer_size += size;
 }
 
-static void answer_upgrade(const char *accept)
+static void answer_upgrade(conn *c, const char *accept)
 {
     rng *r = &sim.streams[T_ODD_UPGRADE];
     bool odd = has(T_ODD_UPGRADE);
@@ -487,9 +497,12 @@ static void answer_upgrade(const char *accept)
     for (uint64_t left = odd ? rng_scale(r, 1, 60) : 0; left > 0; left--) {
         answer_add("X-Filler: abcdefgh\r\n");
     }
+    c->chosen = "";
     if (offered != NULL && offered[0] != '\0' && rng_chance(&sim.server, 50)) {
-        answer_add(offered[0] == 'a' ? "Sec-WebSocket-Protocol: b\r\n"
-                                     : "Sec-WebSocket-Protocol: chat\r\n");
+        c->chosen = offered[0] == 'a' ? "b" : "chat";
+        answer_add("Sec-WebSocket-Protocol: ");
+        answer_add(c->chosen);
+        answer_add("\r\n");
     }
     answer_add("Sec-WebSocket-Accept: ");
     answer_add(accept);
@@ -503,11 +516,12 @@ static void answer_badly(conn *c, const char *accept)
     char good[200];
     snprintf(good, sizeof good,
              "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-             "Sec-WebSocket-Accept: %s\r\n", accept);
-    uint64_t kind = rng_below(r, 14);
+             "Sec-WebSocket-Accept: %s\r\n",
+             accept);
+    uint64_t kind = rng_below(r, 15);
     bool big = kind == 6 || kind == 7;
     allow(c, big ? MTWS_ERR_TOO_BIG : MTWS_ERR_HANDSHAKE);
-    static const char *const texts[14] = {
+    static const char *const texts[15] = {
         "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
         "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
@@ -515,12 +529,19 @@ static void answer_badly(conn *c, const char *accept)
         "SSH-2.0-OpenSSH_9.2\r\n",
         "\x15\x03\x01\x02\x02\x46",
         "HTTP/1.0 101 Yes\r\nUpgrade: websocket\r\n\r\n",
-        NULL, NULL,
+        NULL,
+        NULL,
         "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
         "Sec-WebSocket-Protocol: not-offered\r\n\r\n",
-        " folded\r\n\r\n", "A: b\n\r\n", "Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        " folded\r\n\r\n",
+        "A: b\n\r\n",
+        "Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
         "Bad name: x\r\n\r\n",
+        "\r\n",
     };
+    for (int i = 0; i < 9 && kind == 14; i++) { /* one more than is taken */
+        answer_add("HTTP/1.1 100 Continue\r\n\r\n");
+    }
     if (kind >= 6) {
         answer_add(good);
     }
@@ -549,11 +570,27 @@ static void answer_retry_after(conn *c, uint16_t status)
     bool date = false;
     snprintf(value, sizeof value, "%llu", (unsigned long long)seconds);
     switch (rng_below(r, 8)) {
-    case 0: snprintf(value, sizeof value, "soon"); seconds = 0; break;
-    case 1: snprintf(value, sizeof value, "99999999999999999999"); seconds = 3600; break;
-    case 2: snprintf(value, sizeof value, "-5"); seconds = 0; break;
-    case 3: answer_date(value, sizeof value, -100); seconds = 0; date = true; break;
-    case 4: answer_date(value, sizeof value, (int64_t)seconds); date = true; break;
+    case 0:
+        snprintf(value, sizeof value, "soon");
+        seconds = 0;
+        break;
+    case 1:
+        snprintf(value, sizeof value, "99999999999999999999");
+        seconds = 3600;
+        break;
+    case 2:
+        snprintf(value, sizeof value, "-5");
+        seconds = 0;
+        break;
+    case 3:
+        answer_date(value, sizeof value, -100);
+        seconds = 0;
+        date = true;
+        break;
+    case 4:
+        answer_date(value, sizeof value, (int64_t)seconds);
+        date = true;
+        break;
     default: break;
     }
     snprintf(line, sizeof line, "Retry-After: %s\r\n", value);
@@ -563,7 +600,8 @@ static void answer_retry_after(conn *c, uint16_t status)
         c->retry_after = true;
         c->retry_low_ms = date ? 0 : seconds * 1000;
         c->retry_high_ms = date && has(T_WALL_JUMP) ? 3960000 : seconds * 1100;
-        c->retry_date_ms = date && !has(T_WALL_JUMP) ? wall_clock_ms() + (int64_t)seconds * 1000 : 0;
+        c->retry_date_ms =
+            date && !has(T_WALL_JUMP) ? wall_clock_ms() + (int64_t)seconds * 1000 : 0;
     }
 }
 
@@ -615,7 +653,7 @@ static void server_answer(conn *c)
     } else if (c->plan == ANSWER_BAD) {
         answer_badly(c, accept);
     } else {
-        answer_upgrade(accept);
+        answer_upgrade(c, accept);
     }
     trace(TRACE_SERVER_ANSWER, c->serial, (uint64_t)c->plan, c->http_status);
     if (sim.answer_size > 0 && strikes(T_SLOW_UPGRADE)) {
@@ -646,7 +684,7 @@ static void server_drip(conn *c)
     }
 }
 
-/* ---- what a server should not do --------------------------------------------------------------- */
+/* ---- what a server should not do ------------------------------------------------------------- */
 
 /* Bytes that break the protocol, whatever was before. */
 static size_t hostile_bytes(const conn *c, uint64_t act, uint8_t *out)
@@ -654,14 +692,23 @@ static size_t hostile_bytes(const conn *c, uint64_t act, uint8_t *out)
     static const struct {
         uint8_t size, bytes[14];
     } list[] = {
-        {6, {0x81, 0x80, 1, 2, 3, 4}},                          /* masked */
-        {2, {0xc1, 0}}, {2, {0xa2, 0}}, {2, {0x99, 0}},         /* reserved bits */
-        {2, {0x83, 0}}, {2, {0x0f, 0}}, {3, {0x8b, 1, 0}},      /* reserved opcodes */
-        {4, {0x89, 126, 0, 126}}, {2, {0x09, 0}}, {2, {0x08, 0}}, /* control frames */
-        {4, {0x82, 126, 0, 125}},                               /* not the shortest form */
+        {6, {0x81, 0x80, 1, 2, 3, 4}}, /* masked */
+        {2, {0xc1, 0}},
+        {2, {0xa2, 0}},
+        {2, {0x99, 0}}, /* reserved bits */
+        {2, {0x83, 0}},
+        {2, {0x0f, 0}},
+        {3, {0x8b, 1, 0}}, /* reserved opcodes */
+        {4, {0x89, 126, 0, 126}},
+        {2, {0x09, 0}},
+        {2, {0x08, 0}},           /* control frames */
+        {4, {0x82, 126, 0, 125}}, /* not the shortest form */
         {10, {0x82, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff}},
-        {10, {0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0}},           /* the 63-bit rule */
-        {3, {0x88, 1, 3}}, {4, {0x88, 2, 3, 0xed}}, {4, {0x88, 2, 0, 0}}, {4, {0x88, 2, 0xff, 0xff}},
+        {10, {0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0}}, /* the 63-bit rule */
+        {3, {0x88, 1, 3}},
+        {4, {0x88, 2, 3, 0xed}},
+        {4, {0x88, 2, 0, 0}},
+        {4, {0x88, 2, 0xff, 0xff}},
     };
     size_t count = sizeof list / sizeof list[0];
     if (act == count) { /* a continuation of nothing, a message within a message */
@@ -673,7 +720,14 @@ static size_t hostile_bytes(const conn *c, uint64_t act, uint8_t *out)
     return list[act].size;
 }
 
-enum { HOSTILE_FORMS = 18, HOSTILE_UTF8 = 18, HOSTILE_BIG, HOSTILE_CLOSE, HOSTILE_MIXED, HOSTILE_ACTS };
+enum {
+    HOSTILE_FORMS = 18,
+    HOSTILE_UTF8 = 18,
+    HOSTILE_BIG,
+    HOSTILE_CLOSE,
+    HOSTILE_MIXED,
+    HOSTILE_ACTS
+};
 
 static void server_too_big(conn *c)
 {
@@ -749,12 +803,12 @@ static void server_garbage(conn *c)
 static void server_flood(conn *c)
 {
     rng *r = &sim.streams[T_FLOOD];
-    uint64_t count = rng_scale(r, 4, 1000);
+    uint64_t count = rng_scale(r, 4, 10000);
     if (c->server != SERVER_OPEN || !server_can_send(c, (size_t)count * 4 + 65536, IN_RESERVE)) {
         return;
     }
     if (rng_chance(r, 50)) {
-        for (uint64_t i = 0; i < count / 4; i++) {
+        for (uint64_t i = 0; i < count / 3; i++) {
             server_ping(c);
         }
         return;

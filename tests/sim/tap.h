@@ -1,5 +1,5 @@
-/* Reads what the client writes, strictly: the upgrade request, then frames. It looks at the bytes as
- * they are given to the transport; how many of them reach the server is the network's affair, so
+/* Reads what the client writes, strictly: the upgrade request, then frames. It looks at the bytes
+ * as they are given to the transport; how many of them reach the server is the network's affair, so
  * each thing found becomes an item with the offset behind it.
  */
 #ifndef MTWS_SIM_TAP_H_INCLUDED
@@ -19,14 +19,15 @@ static void tap_item(conn *c, uint32_t kind, uint64_t end, uint64_t id, const ui
     }
 }
 
-/* ---- the request ------------------------------------------------------------------------------- */
+/* ---- the request ----------------------------------------------------------------------------- */
 
 /* The value of a header of the request, which must stand there once; NULL where it is absent. */
 static const char *request_header(const char *name, char out[256])
 {
     size_t size = strlen(name);
     bool found = false;
-    for (const char *line = strstr(sim.request, "\r\n"); line != NULL; line = strstr(line, "\r\n")) {
+    for (const char *line = strstr(sim.request, "\r\n"); line != NULL;
+         line = strstr(line, "\r\n")) {
         line += 2;
         if (strncmp(line, name, size) != 0 || line[size] != ':') {
             continue;
@@ -45,8 +46,8 @@ static void request_must(const char *name, const char *value)
 {
     char found[256];
     const char *got = request_header(name, found);
-    REQUIRE(got != NULL && strcmp(got, value) == 0, "request", "%s is \"%s\", expected \"%s\"", name,
-            got == NULL ? "absent" : got, value);
+    REQUIRE(got != NULL && strcmp(got, value) == 0, "request", "%s is \"%s\", expected \"%s\"",
+            name, got == NULL ? "absent" : got, value);
 }
 
 static void tap_check_request(void)
@@ -81,8 +82,7 @@ static size_t tap_request(conn *c, const uint8_t *data, size_t size, uint64_t at
                 t->request_size);
         sim.request[t->request_size++] = (char)data[i];
         sim.request[t->request_size] = '\0';
-        if (t->request_size >= 4
-            && memcmp(sim.request + t->request_size - 4, "\r\n\r\n", 4) == 0) {
+        if (t->request_size >= 4 && memcmp(sim.request + t->request_size - 4, "\r\n\r\n", 4) == 0) {
             tap_check_request();
             trace(TRACE_TAP_REQUEST, c->serial, 0, 0);
             t->upgraded = true;
@@ -93,7 +93,7 @@ static size_t tap_request(conn *c, const uint8_t *data, size_t size, uint64_t at
     return size;
 }
 
-/* ---- frames ------------------------------------------------------------------------------------ */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* How long a frame's header is, once its second byte is known. */
 static size_t tap_head_size(const tap *t)
@@ -110,8 +110,8 @@ static void tap_check_size(const tap *t)
             "a length of %llu not in its shortest form", (unsigned long long)t->size);
     REQUIRE(!control || (t->final && t->size <= 125), "frame", "a control frame of %llu bytes",
             (unsigned long long)t->size);
-    REQUIRE(control || t->size <= max_frame() || has(T_JSON_BEAT), "frame", "a frame of %llu bytes, beyond max_frame_size",
-            (unsigned long long)t->size);
+    REQUIRE(control || t->size <= max_frame() || has(T_JSON_BEAT), "frame",
+            "a frame of %llu bytes, beyond max_frame_size", (unsigned long long)t->size);
 }
 
 /* The header is whole. */
@@ -166,7 +166,8 @@ static void tap_data(conn *c, const uint8_t *data, size_t size)
     }
     t->message_size += size;
     if (t->id == 0 && !t->beat && t->message_size >= NAME_SIZE) {
-        t->beat = has(T_JSON_BEAT) && t->kind == MTWS_TEXT && memcmp(t->name, "{\"ty", NAME_SIZE) == 0;
+        t->beat =
+            has(T_JSON_BEAT) && t->kind == MTWS_TEXT && memcmp(t->name, "{\"ty", NAME_SIZE) == 0;
         if (!t->beat) {
             t->id = content_id(t->name);
             model_begun(c, t->id);
@@ -174,8 +175,9 @@ static void tap_data(conn *c, const uint8_t *data, size_t size)
     }
     if (t->id != 0) {
         const message *m = message_of(t->id);
-        REQUIRE(t->message_size <= m->size, "size", "message %llu has %u bytes, and %llu are written",
-                (unsigned long long)t->id, m->size, (unsigned long long)t->message_size);
+        REQUIRE(t->message_size <= m->size, "size",
+                "message %llu has %u bytes, and %llu are written", (unsigned long long)t->id,
+                m->size, (unsigned long long)t->message_size);
         REQUIRE(content_same(data, t->id, m->kind, m->size, at, size), "content",
                 "message %llu is written wrong, at bytes %llu to %llu of %u",
                 (unsigned long long)t->id, (unsigned long long)at,
@@ -201,8 +203,8 @@ static void tap_beat(conn *c, uint64_t end)
         tap_item(c, OUT_BEAT, end, stamp, NULL, 0);
     } else {
         sscanf(t->beat_text,
-               "{\"type\":\"heartbeat_response\",\"timestamp\":%llu,\"originalTimestamp\":%llu", &stamp,
-               &original);
+               "{\"type\":\"heartbeat_response\",\"timestamp\":%llu,\"originalTimestamp\":%llu",
+               &stamp, &original);
         snprintf(expected, sizeof expected,
                  "{\"type\":\"heartbeat_response\",\"timestamp\":%llu,\"originalTimestamp\":%llu}",
                  stamp, original);
@@ -246,6 +248,9 @@ static void tap_control(conn *c, uint64_t end)
         REQUIRE(heartbeats() || sim.plan.options.confirm == MTWS_CONFIRM_PONG, "ping",
                 "a Ping, and nothing to ask");
         tap_item(c, OUT_PING, end, 0, t->control, size);
+        REQUIRE(c->asked_count < ASKED_MAX, "ping", "%u Pings are under way", c->asked_count + 1);
+        c->pings_asked[c->asked_count].end = end;
+        c->pings_asked[c->asked_count++].us = sim.now_us;
     } else {
         if (!c->garbage) {
             tap_pong(c);

@@ -1,9 +1,10 @@
-/* The client's hooks: transport, clocks, random numbers, log; and what the network does to bytes. */
+/* The client's hooks: transport, clocks, random numbers, log; and what the network does to bytes.
+ */
 #ifndef MTWS_SIM_TRANSPORT_H_INCLUDED
 #define MTWS_SIM_TRANSPORT_H_INCLUDED
 
-/* Calls within one mtws_poll: what it does is bounded, whatever the server sends. The writes are many
- * where each takes one byte of the request. */
+/* Calls within one mtws_poll: what it does is bounded, whatever the server sends. The writes are
+ * many where each takes one byte of the request. */
 enum { READS_MAX = 200, WRITES_MAX = 1200, OPENS_MAX = 2 };
 
 static conn *hook_conn(void)
@@ -13,7 +14,7 @@ static conn *hook_conn(void)
     return c;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static conn *conn_start(void)
 {
@@ -47,9 +48,9 @@ static conn *conn_start(void)
 /* How the attempt to open TCP goes, and when that is known. */
 static void conn_decide(conn *c)
 {
-    static const int results[] = {MTWS_IO_ERROR, MTWS_IO_EOF, MTWS_ERR_CONNECT, MTWS_ERR_TLS,
-                                  MTWS_ERR_TLS_TRUST, MTWS_ERR_TLS_NAME, MTWS_ERR_TLS_TIME,
-                                  MTWS_ERR_PROXY, MTWS_ERR_RESOLVE};
+    static const int results[] = {MTWS_IO_ERROR,     MTWS_IO_EOF,        MTWS_ERR_CONNECT,
+                                  MTWS_ERR_TLS,      MTWS_ERR_TLS_TRUST, MTWS_ERR_TLS_NAME,
+                                  MTWS_ERR_TLS_TIME, MTWS_ERR_PROXY,     MTWS_ERR_RESOLVE};
     uint64_t trip_us = 2 * link_latency_us();
     c->open_result = 0;
     if (strikes(T_CONNECT_ERROR)) {
@@ -82,8 +83,8 @@ static int hook_open(void *ctx, const char *host, uint16_t port, bool tls)
         c = conn_start();
         conn_decide(c);
     }
-    REQUIRE(c->stage == STAGE_CONNECTING || c->stage == STAGE_REFUSED || c->connect_done, "transport",
-            "opened twice");
+    REQUIRE(c->stage == STAGE_CONNECTING || c->stage == STAGE_REFUSED || c->connect_done,
+            "transport", "opened twice");
     REQUIRE(strcmp(host, sim.open_host) == 0 && port == sim.open_port && !tls, "open",
             "open of %s, port %u", host, port);
     int result = c->stage == STAGE_REFUSED ? c->open_result : MTWS_IO_AGAIN;
@@ -97,12 +98,26 @@ static int hook_open(void *ctx, const char *host, uint16_t port, bool tls)
     return result;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool conn_readable(const conn *c)
 {
     return sim.now_us >= c->read_blocked_us
            && (c->in.arrived > c->in.taken || c->reset || c->fin_arrived);
+}
+
+/* A Pong answers a Ping, and those before it. */
+static void conn_pong_read(conn *c, uint64_t ping_end)
+{
+    uint32_t answered = 0;
+    c->asked_end = most(c->asked_end, ping_end);
+    while (answered < c->asked_count && c->pings_asked[answered].end <= c->asked_end) {
+        answered++;
+    }
+    c->asked_count -= answered;
+    memmove(c->pings_asked, c->pings_asked + answered, c->asked_count * sizeof c->pings_asked[0]);
+    c->answered = c->answered || !has(T_JSON_BEAT);
+    c->answer_unsure = c->answer_unsure || sim.paused || has(T_JSON_BEAT);
 }
 
 /* The client has read so far: what does it know by now? */
@@ -113,9 +128,9 @@ static void conn_was_read(conn *c)
         if (item->kind == IN_OPENED) {
             c->opened_read = true;
         } else if (item->kind == IN_PONG) {
-            c->asked_end = most(c->asked_end, item->value);
-            c->answered = c->answered || !has(T_JSON_BEAT);
-            c->answer_unsure = c->answer_unsure || sim.paused;
+            conn_pong_read(c, item->value);
+        } else if (item->kind == IN_PING) {
+            c->ping_read = item->value;
         } else if (item->kind == IN_BEAT) {
             c->answered = true;
             c->answer_unsure = c->answer_unsure || sim.paused;
@@ -166,14 +181,16 @@ static ptrdiff_t hook_read(void *ctx, void *out, size_t capacity)
     (void)ctx;
     conn *c = hook_conn();
     REQUIRE(++sim.reads <= READS_MAX, "work", "%u reads in one poll", sim.reads);
-    REQUIRE(sim.polling && c->stage == STAGE_UP && capacity > 0, "transport", "a read out of place");
+    REQUIRE(sim.polling && c->stage == STAGE_UP && capacity > 0, "transport",
+            "a read out of place");
     ptrdiff_t got = conn_read(c, (uint8_t *)out, capacity);
-    trace(TRACE_READ, capacity, (uint64_t)(int64_t)got, got > 0 ? trace_bytes(out, (size_t)got) : 0);
+    trace(TRACE_READ, capacity, (uint64_t)(int64_t)got,
+          got > 0 ? trace_bytes(out, (size_t)got) : 0);
     conn_was_read(c);
     return got;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static size_t conn_room(const conn *c)
 {
@@ -265,7 +282,7 @@ static ptrdiff_t hook_write(void *ctx, const void *data, size_t size)
     return put;
 }
 
-/* ---- waiting and closing ----------------------------------------------------------------------- */
+/* ---- waiting and closing --------------------------------------------------------------------- */
 
 static void hook_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out)
 {
@@ -307,7 +324,7 @@ static void hook_close(void *ctx)
     conn_closed(hook_conn());
 }
 
-/* ---- the other hooks --------------------------------------------------------------------------- */
+/* ---- the other hooks ------------------------------------------------------------------------- */
 
 static uint64_t hook_now_us(void *ctx)
 {
@@ -348,7 +365,7 @@ static void hook_log(void *ctx, mtws_level level, const char *item, const char *
     model_secret(text, "a log");
 }
 
-/* ---- what the network does --------------------------------------------------------------------- */
+/* ---- what the network does ------------------------------------------------------------------- */
 
 /* An attempt to open TCP is decided. */
 static void link_connected(conn *c)
@@ -475,6 +492,17 @@ static void fault_cut(conn *c)
     l->limit = least(l->limit, at);
     c->cut = true;
     trace(TRACE_CUT, c->serial, out ? 0 : 1, at);
+}
+
+/* The server takes everything, and answers nothing any more. */
+static void fault_silence(conn *c)
+{
+    if (heartbeats()) {
+        c->silent = true;
+        c->dead_us = least(c->dead_us, sim.now_us);
+        allow(c, MTWS_ERR_HEARTBEAT);
+        allow(c, MTWS_ERR_TIMEOUT);
+    }
 }
 
 static void fault_io_result(conn *c)

@@ -3,17 +3,20 @@
 #define MTWS_SIM_WORLD_H_INCLUDED
 
 enum {
-    CONNS_MAX = 32,        /* remembered, by serial number modulo this */
-    CHUNKS_MAX = 32,       /* of bytes under way in one direction */
-    OUT_ITEMS_MAX = 2048,  /* frames under way to the server's program, for each connection */
-    IN_ITEMS_MAX = 2048,   /* things under way to the client, on the present connection */
-    IN_SIZE = 1 << 18,     /* bytes under way to the client */
-    IN_RESERVE = 1 << 14,  /* of them for control frames, so that a server can always answer a Ping */
+    CONNS_MAX = 32,       /* remembered, by serial number modulo this */
+    CHUNKS_MAX = 32,      /* of bytes under way in one direction */
+    OUT_ITEMS_MAX = 2048, /* frames under way to the server's program, for each connection */
+    IN_ITEMS_MAX = 2048,  /* things under way to the client, on the present connection */
+    IN_SIZE = 1 << 18,    /* bytes under way to the client */
+    IN_RESERVE =
+        1 << 14, /* of them for control frames, so that a server can always answer a Ping */
     MESSAGES_MAX = 8192,
     REQUEST_SIZE = 8192,
-    NAME_SIZE = 4,         /* each longer message begins with its id */
+    NAME_SIZE = 4, /* each longer message begins with its id */
     KEYS_MAX = 256,
-    STEPS_MAX = 100000
+    ASKED_MAX = 8,
+    REPLIES_MAX = 400, /* a server and a client that answer each other must come to an end */
+    STEPS_MAX = 400000
 };
 
 typedef struct chunk {
@@ -41,7 +44,7 @@ typedef struct out_item {
     uint8_t data[16];
 } out_item;
 
-enum { IN_OPENED, IN_PONG, IN_CLOSE, IN_BEAT };
+enum { IN_OPENED, IN_PING, IN_PONG, IN_CLOSE, IN_BEAT };
 
 /* Something that ends at this offset of what the server sent. */
 typedef struct in_item {
@@ -67,85 +70,94 @@ typedef struct tap {
     uint8_t opcode;
     bool final;
     uint8_t key[4];
-    uint64_t size, done;      /* of the frame */
+    uint64_t size, done; /* of the frame */
     uint8_t control[125];
     bool in_message;
     uint8_t kind;
-    uint64_t message_size;    /* so far */
+    uint64_t message_size; /* so far */
     uint8_t name[NAME_SIZE];
     uint64_t id;              /* 0: not known yet */
     uint64_t begun, begun_us; /* the message's first byte: offset, time */
     uint64_t begun_progress;
-    uint8_t message_key[4];   /* of its first frame */
+    uint8_t message_key[4]; /* of its first frame */
     uint64_t last_main, last_first;
-    uint64_t part;            /* the message in parts that has begun and not ended */
-    uint32_t last_ping;       /* counter in the last Pong */
-    bool beat;                /* the message is a heartbeat in JSON */
+    uint64_t part;      /* the message in parts that has begun and not ended */
+    uint32_t last_ping; /* counter in the last Pong */
+    bool beat;          /* the message is a heartbeat in JSON */
     char beat_text[256];
-    uint64_t last_beat;       /* timestamp in the client's last one */
-    uint64_t last_answer;     /* the server's, in the client's last answer */
+    uint64_t last_beat;   /* timestamp in the client's last one */
+    uint64_t last_answer; /* the server's, in the client's last answer */
 } tap;
 
 enum { STAGE_NONE, STAGE_CONNECTING, STAGE_REFUSED, STAGE_UP, STAGE_CLOSED };
 enum { SERVER_REQUEST, SERVER_ANSWERING, SERVER_OPEN, SERVER_CLOSING, SERVER_GONE };
 
+/* A Ping of the client's that is wholly written. */
+typedef struct asked {
+    uint64_t end, us;
+} asked;
+
 typedef struct conn {
     uint32_t serial;
-    uint8_t stage;           /* as the client sees it; CLOSED: it closed */
-    uint32_t attempt;        /* that it belongs to */
-    bool out_shut;           /* the client has ended its side */
-    uint64_t acked_us;       /* when bytes of the client last arrived */
-    int open_result;         /* what a refused opening answers */
+    uint8_t stage;     /* as the client sees it; CLOSED: it closed */
+    uint32_t attempt;  /* that it belongs to */
+    bool out_shut;     /* the client has ended its side */
+    uint64_t acked_us; /* when bytes of the client last arrived */
+    int open_result;   /* what a refused opening answers */
     uint64_t begun_us;
     lane out, in;
     bool fin_sent, fin_arrived;
     bool reset, reset_lossy; /* the client hears that the connection is broken */
     int io_result;           /* what broken reads and writes answer */
     uint64_t read_blocked_us, write_blocked_us;
-    bool stopped;            /* mtws_disconnect was called meanwhile */
-    bool connect_done;       /* TCP is open, and the client is to hear it */
+    bool stopped;      /* mtws_disconnect was called meanwhile */
+    bool connect_done; /* TCP is open, and the client is to hear it */
     bool fin_waits, reset_planned, cut, in_broken;
-    bool opened_read;        /* the client has read all of the answer to the upgrade */
-    bool close_read;         /* and the server's Close */
+    bool opened_read; /* the client has read all of the answer to the upgrade */
+    bool close_read;  /* and the server's Close */
     uint64_t close_read_us;
-    bool again_before;       /* so it was when this poll began */
-    bool again;              /* the last write said AGAIN to sim.again_bytes */
+    bool again_before; /* so it was when this poll began */
+    bool again;        /* the last write said AGAIN to sim.again_bytes */
     size_t again_size;
-    uint64_t again_until;    /* bytes before this offset were offered then */
-    uint64_t again_us;       /* when first */
-    uint32_t allowed;        /* results that may end it, a bit each */
-    uint64_t dead_us;        /* since then no answer can come; NEVER: it can */
-    uint64_t moved_us;       /* the last byte read or written by the client */
+    uint64_t again_until; /* bytes before this offset were offered then */
+    uint64_t again_us;    /* when first */
+    uint32_t allowed;     /* results that may end it, a bit each */
+    uint64_t dead_us;     /* since then no answer can come; NEVER: it can */
+    uint64_t moved_us;    /* the last byte read or written by the client */
 
     uint8_t server;
-    bool busy;               /* a slow server is at work */
-    uint64_t busy_size;      /* on so many bytes */
-    bool silent;             /* answers nothing any more */
-    bool garbage;            /* random bytes came: no telling what the client makes of them */
-    bool bad;                /* a violation was sent: nothing behind it counts */
+    bool busy;          /* a slow server is at work */
+    uint64_t busy_size; /* on so many bytes */
+    bool silent;        /* answers nothing any more */
+    bool garbage;       /* random bytes came: no telling what the client makes of them */
+    bool bad;           /* a violation was sent: nothing behind it counts */
     bool close_sent;
-    bool deaf;               /* takes no message any more */
+    const char *chosen; /* subprotocol; "" for none */
+    bool deaf;          /* takes no message any more */
     uint16_t close_code, http_status;
     bool retry_after;
     uint64_t retry_low_ms, retry_high_ms;
-    int64_t retry_date_ms;   /* the same as a date; 0: none */
+    int64_t retry_date_ms; /* the same as a date; 0: none */
     bool pong_waits, lost_pong;
     uint8_t pong[16];
     uint32_t pong_size;
     uint64_t pong_end;
-    uint64_t beats;          /* heartbeats in JSON that the server sent: the last timestamp */
-    uint32_t pings;          /* that the server sent: their counter */
+    uint64_t beats;     /* heartbeats in JSON that the server sent: the last timestamp */
+    uint64_t ping_read; /* the latest that the client has read */
+    uint32_t pings;     /* that the server sent: their counter */
     uint32_t last_ping_size;
     size_t drip_at;
     uint64_t drip_us;
-    bool in_fragments;       /* between two fragments of a message */
-    int plan;                /* of the answer to the upgrade */
+    bool in_fragments; /* between two fragments of a message */
+    int plan;          /* of the answer to the upgrade */
 
-    uint64_t opened_us;      /* the event CONNECTED; NEVER: not yet */
-    bool released;           /* mtws_release_queue */
-    bool answered;           /* the client read a Pong that answers */
-    bool answer_unsure;      /* it may not have parsed one */
-    uint64_t asked_end;      /* what Pongs that the client read confirm, as an offset of out */
+    uint64_t opened_us;           /* the event CONNECTED; NEVER: not yet */
+    bool released;                /* mtws_release_queue */
+    bool answered;                /* the client read a Pong that answers */
+    bool answer_unsure;           /* it may not have parsed one */
+    asked pings_asked[ASKED_MAX]; /* the oldest that no Pong has answered first */
+    uint32_t asked_count;
+    uint64_t asked_end; /* what Pongs that the client read confirm, as an offset of out */
     tap tap;
     uint32_t items_head, items_count;
     out_item items[OUT_ITEMS_MAX]; /* stays last: it is not cleared */
@@ -156,12 +168,12 @@ enum { FD_BASE = 50, FDS_MAX = 12, HOOK_FD = 100 };
 
 typedef struct descriptor {
     uint8_t kind;
-    uint32_t serial; /* of its connection */
-    uint32_t opened; /* how often the number was given out */
-    uint32_t known;  /* the serial number that mtws_get_wait gave for it */
+    uint32_t serial;       /* of its connection */
+    uint32_t opened;       /* how often the number was given out */
+    uint32_t known;        /* the serial number that mtws_get_wait gave for it */
     uint32_t known_opened; /* when */
-    uint64_t left_poll; /* the poll in which the client was done with it */
-    uint64_t count;  /* of wake-ups, or of network changes that nobody has read */
+    uint64_t left_poll;    /* the poll in which the client was done with it */
+    uint64_t count;        /* of wake-ups, or of network changes that nobody has read */
 } descriptor;
 
 enum { CLASS_MAIN, CLASS_FIRST, CLASS_PARTS, CLASSES };
@@ -171,16 +183,16 @@ typedef struct message {
     uint32_t size;
     uint8_t kind, flags, queue; /* CLASS_... */
     uint8_t fate;
-    bool written;              /* as DROPPED said */
-    bool cleared;              /* mtws_clear_queue was called since */
-    bool by_program;           /* mtws_confirm covered it after it had left */
+    bool written;    /* as DROPPED said */
+    bool cleared;    /* mtws_clear_queue was called since */
+    bool by_program; /* mtws_confirm covered it after it had left */
     int16_t result;
-    uint32_t conn;             /* the connection of the moment when it was taken; 0: none */
-    uint32_t left, received;   /* times that it was written whole, and came to the server */
+    uint32_t conn;           /* the connection of the moment when it was taken; 0: none */
+    uint32_t left, received; /* times that it was written whole, and came to the server */
     uint32_t left_conn;
-    uint64_t left_end;         /* offset there */
+    uint64_t left_end; /* offset there */
     uint64_t sent_us;
-    uint64_t blames;           /* closes that looked like a refusal, before it was sent */
+    uint64_t blames; /* closes that looked like a refusal, before it was sent */
     uint8_t key[4];
 } message;
 
@@ -195,7 +207,7 @@ typedef struct sim_counts {
     uint64_t drops[32];          /* of DROPPED events, in messages */
     uint64_t hits[TRAITS_COUNT]; /* faults injected */
     uint64_t seeds_with[TRAITS_COUNT];
-    uint64_t repeats;            /* seeds run twice for the comparison */
+    uint64_t repeats; /* seeds run twice for the comparison */
 } sim_counts;
 
 typedef struct world {
@@ -203,74 +215,74 @@ typedef struct world {
     rng streams[TRAITS_COUNT];
     rng net, server, program, entropy;
     uint64_t now_us;
-    int64_t wall_ms;             /* the wall clock less the other one */
+    int64_t wall_ms; /* the wall clock less the other one */
     bool healed, quiet;
-    uint64_t down_until_us;      /* the link */
+    uint64_t down_until_us; /* the link */
     uint64_t interfaces_until_us;
-    bool interfaces_down;        /* and the system knows it */
-    bool watched;                /* the client is told of such changes */
-    bool said_offline;           /* by mtws_set_network */
+    bool interfaces_down; /* and the system knows it */
+    bool watched;         /* the client is told of such changes */
+    bool said_offline;    /* by mtws_set_network */
     descriptor fds[FDS_MAX];
     bool destroying;
-    unsigned zero_polls;         /* calls of poll with a timeout of 0, and nothing done between */
+    unsigned zero_polls; /* calls of poll with a timeout of 0, and nothing done between */
     uint64_t zero_progress;
-    unsigned interrupts;         /* in a row */
-    bool idle;                   /* mtws_poll said so */
+    unsigned interrupts; /* in a row */
+    bool idle;           /* mtws_poll said so */
     uint32_t attempts;
-    uint32_t attempt_allowed;    /* results with which the present one may end */
+    uint32_t attempt_allowed; /* results with which the present one may end */
     uint64_t attempt_us;
-    uint64_t online_us;          /* when it was seen that waiting is over */
-    bool in_vain;                /* a reconnecting attempt did not open */
-    bool handled;                /* a handler was called */
-    uint32_t serial;             /* of the present connection, or the last; 0: none yet */
+    uint64_t online_us; /* when it was seen that waiting is over */
+    bool in_vain;       /* a reconnecting attempt did not open */
+    bool handled;       /* a handler was called */
+    uint32_t serial;    /* of the present connection, or the last; 0: none yet */
 
     uint32_t in_head, in_count;
     uint32_t push_head, push_count, push_number;
-    uint64_t handed_us;          /* when the last message was handed over */
-    uint64_t handed;             /* messages and parts of them */
-    uint64_t part_size;          /* of the expected message that was handed over in parts */
+    uint64_t handed_us; /* when the last message was handed over */
+    uint64_t handed;    /* messages and parts of them */
+    uint64_t part_size; /* of the expected message that was handed over in parts */
     bool part_begun;
-    bool garbage;                /* random bytes came from some server */
+    bool garbage; /* random bytes came from some server */
     size_t answer_size;
     uint32_t keys_count;
-    uint8_t old_pong[16];        /* of an earlier connection, or one answered before */
+    uint8_t old_pong[16]; /* of an earlier connection, or one answered before */
     uint32_t old_pong_size;
-    unsigned suspects;           /* masking keys that repeat */
-    uint64_t first_appearance;   /* the highest id of the main queue that a server has seen */
-    uint64_t blames;             /* closes that look as if a message were refused */
-    uint32_t first_waiting;      /* messages with MTWS_FIRST that have not left */
-    uint32_t first_conn;         /* on that connection */
-    uint64_t first_progress;     /* since then */
-    uint64_t last_part;          /* the latest message in parts */
+    unsigned suspects;         /* masking keys that repeat */
+    uint64_t first_appearance; /* the highest id of the main queue that a server has seen */
+    uint64_t blames;           /* closes that look as if a message were refused */
+    uint32_t first_waiting;    /* messages with MTWS_FIRST that have not left */
+    uint32_t first_conn;       /* on that connection */
+    uint64_t first_progress;   /* since then */
+    uint64_t last_part;        /* the latest message in parts */
 
     /* The program, and what it knows. */
     mtws_client *ws;
     mtws_wait wait;
     bool wanted_read, wanted_write;
-    uint64_t wait_us;            /* when it asked */
-    uint64_t ready_us;           /* when a descriptor became ready; NEVER: none is */
-    uint64_t late_us;            /* how late it polls this time */
+    uint64_t wait_us;  /* when it asked */
+    uint64_t ready_us; /* when a descriptor became ready; NEVER: none is */
+    uint64_t late_us;  /* how late it polls this time */
     mtws_state state;
-    bool stop_asked;             /* mtws_disconnect was called */
+    bool stop_asked; /* mtws_disconnect was called */
     uint64_t stop_us;
-    bool stopped_error;          /* an ERROR came after it */
-    mtws_result stop_result;     /* of DISCONNECTED */
+    bool stopped_error;      /* an ERROR came after it */
+    mtws_result stop_result; /* of DISCONNECTED */
     bool paused;
-    uint64_t unpaused_us;        /* since when it is not any more */
-    uint64_t asleep_us;          /* does not poll before */
-    uint64_t woken_us;           /* when it polled again after a gap */
+    uint64_t unpaused_us; /* since when it is not any more */
+    uint64_t asleep_us;   /* does not poll before */
+    uint64_t woken_us;    /* when it polled again after a gap */
     uint64_t polled_us;
     uint64_t action_us;
-    uint64_t confirm_us;         /* when it hears what the server's program has, or has more to send */
-    uint64_t again_us;           /* when it connects again; NEVER: not at all */
-    bool at_rest;                /* every event was handed over */
-    bool refused;                /* mtws_send said QUEUE_FULL; WRITABLE is to follow */
+    uint64_t confirm_us; /* when it hears what the server's program has, or has more to send */
+    uint64_t again_us;   /* when it connects again; NEVER: not at all */
+    bool at_rest;        /* every event was handed over */
+    bool refused;        /* mtws_send said QUEUE_FULL; WRITABLE is to follow */
     size_t refused_size;
     uint32_t refused_queue;
     uint64_t part_id;
     uint32_t part_done;
-    int ending;                  /* 0: not yet; 1: disconnecting; 2: destroyed */
-    uint64_t destroy_us;         /* at that time, or at that event */
+    int ending;          /* 0: not yet; 1: disconnecting; 2: destroyed */
+    uint64_t destroy_us; /* at that time, or at that event */
     uint64_t destroy_event, events;
     char url[512], host[64], host_field[80], target[256], authorization[128], secret[32];
     char attempt_host[80], attempt_target[256], attempt_authorization[128], target_secret[32];
@@ -278,34 +290,36 @@ typedef struct world {
     uint16_t port, open_port;
     unsigned url_number;
 
-    uint64_t count;              /* messages; ids begin with 1 */
-    uint64_t open_from;          /* all before are settled */
+    uint64_t count;     /* messages; ids begin with 1 */
+    uint64_t open_from; /* all before are settled */
     uint64_t unsettled, dropped;
-    uint64_t pushes_whole;       /* messages handed over */
-    uint64_t messages_out, bytes_out, bytes_in;
+    uint64_t pushes_whole; /* messages handed over */
+    uint64_t messages_out, bytes_out, bytes_in, resent;
+    int32_t attempt_low, attempt_high; /* since the last stable connection */
 
     /* What the events said. */
-    mtws_event failure;          /* of the last ERROR */
+    mtws_event failure; /* of the last ERROR */
     char failure_reason[600];
     bool ever_opened;
+    bool connect_asked; /* mtws_connect was called, and no mtws_disconnect since */
     bool retry_asked;
-    uint64_t retry_us;           /* announced; NEVER: none is awaited */
+    uint64_t retry_us;              /* announced; NEVER: none is awaited */
     uint32_t round_low, round_high; /* exponents of the delay */
     int32_t unopened;
     uint64_t failures, connects;
-    uint64_t unheard;            /* connections that opened and ended before the program heard */
-    uint64_t failures_quiet;     /* since the program is calm */
+    uint64_t unheard;        /* connections that opened and ended before the program heard */
+    uint64_t failures_quiet; /* since the program is calm */
     uint64_t open_by_us, settle_by_us;
 
     /* Work. */
     unsigned reads, writes, opens; /* in this poll */
     bool polling;
-    uint64_t progress;           /* changes with every byte and event */
+    uint64_t progress; /* changes with every byte and event */
     uint64_t idle_progress, idle_polls, idle_since_us;
     uint64_t steps;
     uint64_t trace_count, trace_hash;
     char violation[512];
-    char violation_key[128];     /* the same for the same kind of violation */
+    char violation_key[128]; /* the same for the same kind of violation */
 
     /* From here on nothing is cleared between two runs. */
     agenda agenda;
@@ -316,7 +330,7 @@ typedef struct world {
     char request[REQUEST_SIZE];
     char answer[REQUEST_SIZE + 20000];
     uint8_t again_bytes[1 << 18];
-    char keys[KEYS_MAX][25];     /* Sec-WebSocket-Key of earlier attempts */
+    char keys[KEYS_MAX][25]; /* Sec-WebSocket-Key of earlier attempts */
     message messages[MESSAGES_MAX + 1];
     trace_record trace[TRACE_SIZE];
     bool trace_all;
@@ -326,7 +340,7 @@ typedef struct world {
 
 static world sim;
 
-/* ---- trace and violations ---------------------------------------------------------------------- */
+/* ---- trace and violations -------------------------------------------------------------------- */
 
 static void trace_print(const trace_record *r)
 {
@@ -377,11 +391,11 @@ SIM_PRINTF(2, 3) static void violate(const char *key, const char *format, ...)
     longjmp(sim.escape, 1);
 }
 
-#define REQUIRE(condition, key, ...) \
-    do { \
-        if (!(condition)) { \
+#define REQUIRE(condition, key, ...)   \
+    do {                               \
+        if (!(condition)) {            \
             violate(key, __VA_ARGS__); \
-        } \
+        }                              \
     } while (0)
 
 /* Every run ends. */
@@ -390,7 +404,7 @@ static void step(void)
     REQUIRE(++sim.steps < STEPS_MAX, "endless", "the run does not end");
 }
 
-/* ---- small helpers ----------------------------------------------------------------------------- */
+/* ---- small helpers --------------------------------------------------------------------------- */
 
 static uint64_t later(uint64_t at_us, uint64_t by_us)
 {
@@ -519,7 +533,7 @@ static uint64_t lateness_us(void)
     return (has(T_TICK) ? sim.plan.tick_us : 0) + (has(T_LATE_POLL) ? 30000 : 0) + 2000;
 }
 
-/* ---- content ----------------------------------------------------------------------------------- */
+/* ---- content --------------------------------------------------------------------------------- */
 
 enum { POOL_SIZE = 1 << 18 };
 
@@ -529,8 +543,9 @@ static uint8_t binary_pool[POOL_SIZE];
 
 static void content_start(void)
 {
-    static const char *const groups[] = {"abcd", "\xc3\xa9xy", "\xe2\x82\xacz", "\xf0\x9f\x98\x80",
-                                         "\xed\x9f\xbf-", "\xf4\x8f\xbf\xbf", "{\"a\"", "\xdf\xbf\xc2\x80"};
+    static const char *const groups[] = {
+        "abcd",          "\xc3\xa9xy",       "\xe2\x82\xacz", "\xf0\x9f\x98\x80",
+        "\xed\x9f\xbf-", "\xf4\x8f\xbf\xbf", "{\"a\"",        "\xdf\xbf\xc2\x80"};
     rng r = {7};
     for (size_t i = 0; i < POOL_SIZE; i += 4) {
         uint32_t word = (uint32_t)rng_next(&r);
@@ -612,7 +627,7 @@ static bool content_same(const uint8_t *data, uint64_t id, uint8_t kind, uint64_
     return true;
 }
 
-/* ---- the network ------------------------------------------------------------------------------- */
+/* ---- the network ----------------------------------------------------------------------------- */
 
 /* One way, now. */
 static uint64_t link_latency_us(void)

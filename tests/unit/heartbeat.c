@@ -250,6 +250,111 @@ static void restart(void) {
     CHECK_UINT(mtws__heartbeat_deadline_us(&h), late + 500 + TIMEOUT);
 }
 
+/* ---- heartbeats in JSON --------------------------------------------------------------------- */
+
+/* One that was written stands before the Pings that still wait; its answer repeats its stamp, and
+ * answers what was asked before it. */
+static void stamps(void) {
+    uint8_t payload[2][MTWS__PING_SIZE], forged[MTWS__PING_SIZE] = {0};
+    uint64_t marks[MTWS__MARKS] = {7, 8, 9};
+    mtws__ping ping;
+    mtws__heartbeat h = started(INTERVAL);
+    ask(&h, 1, START, payload[0]);
+    mtws__heartbeat_ping(&h, marks, START + 10, payload[1]);
+    mtws__heartbeat_stamped(&h, 4711, START + 20, 0);
+    CHECK_INT(h.count, 3);
+    CHECK_INT(h.unwritten, 1);
+    CHECK_UINT(h.pings[1].stamp, 4711);
+    CHECK_UINT(h.pings[1].sent_us, START + 20);
+    mtws__heartbeat_written(&h, START + 30, 0);
+    CHECK_UINT(h.pings[1].sent_us, START + 20);
+    CHECK_UINT(h.pings[2].sent_us, START + 30);
+    CHECK(!mtws__heartbeat_echo(&h, 0, &ping)); /* what a Ping has in its place */
+    CHECK(!mtws__heartbeat_echo(&h, 4712, &ping));
+    CHECK(!mtws__heartbeat_echo(&h, 1, &ping)); /* a sequence number, a mark */
+    CHECK(!mtws__heartbeat_echo(&h, 7, &ping));
+    memcpy(forged, nonce, 8);
+    CHECK(!answer(&h, forged, sizeof forged, &ping)); /* a Pong can't answer it */
+    CHECK_INT(h.count, 3);
+    CHECK(mtws__heartbeat_echo(&h, 4711, &ping));
+    CHECK_UINT(ping.stamp, 4711);
+    CHECK_UINT(ping.sent_us, START + 20);
+    CHECK_INT(h.count, 1);
+    CHECK(h.answered);
+    CHECK(!mtws__heartbeat_echo(&h, 4711, &ping));
+    CHECK(answer(&h, payload[1], MTWS__PING_SIZE, &ping));
+    CHECK_UINT(ping.marks[2], 9);
+}
+
+/* With four questions open another is not kept, and the oldest is judged as before. */
+static void stamps_beyond_four(void) {
+    mtws__ping ping;
+    mtws__heartbeat h = started(INTERVAL);
+    for (uint64_t i = 0; i < 6; i++) {
+        mtws__heartbeat_asked(&h, START + i);
+        CHECK(h.wanted_us == START + i);
+        mtws__heartbeat_stamped(&h, 100 + i, START + 10 * i, 0);
+        CHECK_UINT(h.wanted_us, UINT64_MAX);
+    }
+    CHECK_INT(h.count, MTWS__PINGS_MAX);
+    CHECK_UINT(mtws__heartbeat_deadline_us(&h), START + TIMEOUT);
+    CHECK(!mtws__heartbeat_echo(&h, 105, &ping));
+    CHECK(mtws__heartbeat_echo(&h, 103, &ping));
+    CHECK_INT(h.count, 0);
+    CHECK_UINT(mtws__heartbeat_deadline_us(&h), UINT64_MAX);
+}
+
+/* One that is due is asked for once, from when on its time runs, and the next one is due later. */
+static void asked_in_json(void) {
+    mtws__heartbeat h = started(INTERVAL);
+    h.probe = true;
+    mtws__heartbeat_asked(&h, START + 5);
+    CHECK(!h.probe);
+    CHECK_UINT(h.next_us, START + 5 + INTERVAL);
+    CHECK_UINT(mtws__heartbeat_deadline_us(&h), START + 5 + TIMEOUT);
+    mtws__heartbeat_asked(&h, START + 900);
+    CHECK_UINT(h.wanted_us, START + 5);
+}
+
+/* ---- what the kernel still holds -------------------------------------------------------------- */
+
+static void looking(void) {
+    static const struct {
+        size_t unsent;
+        bool alive, again;
+    } rows[] = {
+        {1000, false, true}, {999, true, true}, {999, false, true}, {5000, false, true},
+        {998, true, true},   {1, true, true},   {0, true, false},   {50, false, false},
+    };
+    uint8_t payload[MTWS__PING_SIZE];
+    uint64_t marks[MTWS__MARKS] = {0}, now = START;
+    mtws__heartbeat h = started(INTERVAL);
+    CHECK_UINT(h.look_us, UINT64_MAX);
+    mtws__heartbeat_ping(&h, marks, now, payload);
+    mtws__heartbeat_written(&h, now, 1000);
+    CHECK_UINT(h.look_us, START + TIMEOUT / MTWS__LOOKS);
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        uint64_t alive = h.alive_us;
+        now += 100;
+        mtws__heartbeat_look(&h, rows[i].unsent, now);
+        test_context("row %zu", i);
+        CHECK_UINT(h.alive_us, rows[i].alive ? now : alive);
+        CHECK_UINT(h.look_us, rows[i].again ? now + TIMEOUT / MTWS__LOOKS : UINT64_MAX);
+    }
+    h = started(0); /* nothing is judged, so nothing is looked at */
+    mtws__heartbeat_ping(&h, marks, START, payload);
+    mtws__heartbeat_written(&h, START, 1000);
+    CHECK_UINT(h.look_us, UINT64_MAX);
+    h = started(INTERVAL); /* nor once all is answered */
+    mtws__ping ping;
+    mtws__heartbeat_ping(&h, marks, START, payload);
+    mtws__heartbeat_written(&h, START, 1000);
+    CHECK(answer(&h, payload, sizeof payload, &ping));
+    CHECK_UINT(h.look_us, UINT64_MAX);
+    mtws__heartbeat_written(&h, START, 77); /* nothing was waiting: nothing changes */
+    CHECK_UINT(h.look_us, UINT64_MAX);
+}
+
 /* Near the clock's end everything saturates. */
 static void end_of_time(void) {
     uint8_t payload[MTWS__PING_SIZE];
@@ -273,6 +378,10 @@ int main(int argc, char **argv) {
         TEST(oldest_question),
         TEST(restart),
         TEST(end_of_time),
+        TEST(stamps),
+        TEST(stamps_beyond_four),
+        TEST(asked_in_json),
+        TEST(looking),
     };
     return TEST_MAIN(tests, argc, argv);
 }

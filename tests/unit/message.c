@@ -17,6 +17,7 @@ typedef struct how {
     size_t piece; /* later reads; 0: random */
     int budget;
     bool stream, pause;
+    size_t small; /* texts of one frame up to this size come whole, among the parts */
 } how;
 
 /* The least room beside a message in which everything still gets on: a control frame and a byte. */
@@ -119,6 +120,7 @@ static run run_stream(const wire_buffer *stream, const how *way) {
     mtws__message_start(&r.m, data, way->max_size, way->stream);
     CHECK_UINT(r.m.capacity, way->max_size + MTWS__READ_AHEAD);
     r.m.capacity = capacity;
+    r.m.small_size = way->small;
     while (!r.ended && r.read < r.size && !test_failing()) {
         run_read(&r);
         run_take(&r);
@@ -151,7 +153,7 @@ static bool run_check(const wire_buffer *stream, const how *way, const char *exp
 static void run_every_way(const wire_buffer *stream, size_t max_size, const char *expected,
                           mtws_result bad) {
     for (int kind = 0; kind < 8 && !test_failing(); kind++) {
-        how way = {max_size, 0, 0, stream->size + 1, PLENTY, false, false};
+        how way = {max_size, 0, 0, stream->size + 1, PLENTY, false, false, 0};
         way.stream = (kind & 1) != 0;
         way.pause = (kind & 2) != 0;
         if ((kind & 4) != 0) way.spare = TIGHT;
@@ -296,7 +298,7 @@ static void each_stream(void) {
         if (streams[i].expected != NULL) {
             wire_describe_items(&expected, streams[i].expected);
         } else { /* too long for the notation: what one read of everything gives */
-            how way = {1000000, 0, 0, stream.size, PLENTY, false, false};
+            how way = {1000000, 0, 0, stream.size, PLENTY, false, false, 0};
             run r = run_stream(&stream, &way);
             wire_add_text(&expected, wire_text(&r.log));
             CHECK(r.log.size > 0 && r.bad == MTWS_OK);
@@ -328,8 +330,8 @@ static void fragments_of_each_size(void) {
         }
         wire_describe(&expected, WIRE_TEXT, content.data, content.size);
         for (int kind = 0; kind < 8; kind++) {
-            how way = {content.size, (kind & 1) != 0 ? TIGHT : 0, 0, 0, PLENTY, (kind & 2) != 0,
-                       false};
+            how way = {
+                content.size, (kind & 1) != 0 ? TIGHT : 0, 0, 0, PLENTY, (kind & 2) != 0, false, 0};
             way.pause = (kind & 4) != 0;
             for (int k = 0; k < 3; k++) run_check(&stream, &way, wire_text(&expected), MTWS_OK);
             way.piece = 997;
@@ -383,11 +385,12 @@ static void random_streams(void) {
         size_t max_size = limits[unit_below(&dice, UNIT_COUNT(limits))];
         size_t target = 1000 + unit_below(&dice, max_size > 4000 ? 200000 : 20000);
         while (stream.size < target) random_message(&stream, &expected, max_size);
-        how way = {max_size, 0, 0, 0, PLENTY, false, false};
+        how way = {max_size, 0, 0, 0, PLENTY, false, false, 0};
         static const size_t spares[] = {0, TIGHT, TIGHT + 1, 200, 4095, 4097, 5000};
         way.spare = spares[unit_below(&dice, UNIT_COUNT(spares))];
         way.stream = unit_chance(&dice, 40);
         way.pause = unit_chance(&dice, 40);
+        if (unit_chance(&dice, 50)) way.small = unit_below(&dice, max_size < 100 ? max_size : 100);
         way.budget = unit_chance(&dice, 30) ? 1 + (int)unit_below(&dice, 5) : PLENTY;
         if (unit_chance(&dice, 20)) way.piece = stream.size; /* always to the brim */
         run_check(&stream, &way, wire_text(&expected), MTWS_OK);
@@ -396,8 +399,6 @@ static void random_streams(void) {
         wire_free(&expected);
     }
 }
-
-/* ---- where things lie ------------------------------------------------------------------------ */
 
 static mtws__input next(mtws__message *m) {
     int budget = PLENTY;
@@ -411,6 +412,44 @@ static void put(mtws__message *m, const void *bytes, size_t size) {
     memcpy(to, bytes, size);
     mtws__message_filled(m, size);
 }
+
+/* With parts, a short text in one frame comes whole all the same, however it arrives: nothing else
+ * does. */
+static void short_texts_come_whole(void) {
+    static const struct {
+        const char *stream;
+        unsigned parts; /* of its last message, read byte by byte */
+    } rows[] = {
+        {"text=1", 1},          {"text=99", 1},
+        {"text=100", 1},        {"text=101", 101},
+        {"text=126", 126},      {"bin=50", 50},
+        {"text-=9 cont=9", 18}, {"text-=9 ping:x cont=9", 18},
+        {"ping:x text=50", 1},  {"bin=50 text=50", 1},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        static uint8_t data[200 + MTWS__READ_AHEAD + 1];
+        wire_buffer stream = {NULL, 0, 0};
+        mtws__message m;
+        unsigned handed = 0;
+        wire_stream(&stream, rows[i].stream);
+        mtws__message_start(&m, data, 200, true);
+        m.small_size = 100;
+        test_context("%s", rows[i].stream);
+        for (size_t at = 0; at < stream.size; at++) {
+            put(&m, stream.data + at, 1);
+            mtws__input input = next(&m);
+            if (input != MTWS__INPUT_MESSAGE) continue;
+            handed = m.first ? 1 : handed + 1;
+            mtws__message_release(&m);
+            CHECK(next(&m) != MTWS__INPUT_BAD);
+        }
+        CHECK_UINT(handed, rows[i].parts);
+        CHECK(m.last);
+        wire_free(&stream);
+    }
+}
+
+/* ---- where things lie ------------------------------------------------------------------------ */
 
 /* A message in one frame is handed over where it was read, without a copy; the byte behind it comes
  * back. */
@@ -500,20 +539,28 @@ static void kept_while_full(void) {
     wire_free(&stream);
 }
 
-/* With little in the buffer there is always room for a read that is worth its call. */
+/* With little in the buffer there is always room for a read that is worth its call, though a byte of
+ * the next frame is always there and the buffer is never empty. */
 static void worthwhile_reads(void) {
     static uint8_t data[100 + MTWS__READ_AHEAD + 1];
     mtws__message m;
+    size_t messages = 0;
     mtws__message_start(&m, data, 100, false);
+    put(&m, "\x82", 1);
     for (int i = 0; i < 100000; i++) {
         uint8_t *to;
         size_t room = mtws__message_room(&m, &to);
         if (!CHECK(room >= MTWS__READ_MIN)) return;
-        static const uint8_t frame[5] = {0x82, 3, 1, 2, 3};
-        to[0] = frame[i % 5]; /* one byte of it at a time */
-        mtws__message_filled(&m, 1);
-        if (next(&m) == MTWS__INPUT_MESSAGE) mtws__message_release(&m);
+        put(&m,
+            "\x03"
+            "abc\x82",
+            5);
+        CHECK_INT(next(&m), MTWS__INPUT_MESSAGE);
+        mtws__message_release(&m);
+        CHECK_INT(next(&m), MTWS__INPUT_MORE);
+        messages++;
     }
+    CHECK_UINT(messages, 100000);
 }
 
 /* ---- work ------------------------------------------------------------------------------------ */
@@ -664,12 +711,19 @@ static void close_bodies(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST_ROWS(each_stream),     TEST_ROWS(fragments_of_each_size),
-        TEST(random_streams),       TEST(not_copied),
-        TEST(moved_to_front),       TEST(kept_while_full),
-        TEST(worthwhile_reads),     TEST(a_million_empty_fragments),
-        TEST(budget_counts_frames), TEST(parts_of_a_huge_frame),
-        TEST(every_close_code),     TEST(close_bodies),
+        TEST_ROWS(each_stream),
+        TEST_ROWS(fragments_of_each_size),
+        TEST(random_streams),
+        TEST(short_texts_come_whole),
+        TEST(not_copied),
+        TEST(moved_to_front),
+        TEST(kept_while_full),
+        TEST(worthwhile_reads),
+        TEST(a_million_empty_fragments),
+        TEST(budget_counts_frames),
+        TEST(parts_of_a_huge_frame),
+        TEST(every_close_code),
+        TEST(close_bodies),
     };
     edge = unit_edge_open(1100000);
     return TEST_MAIN(tests, argc, argv);

@@ -570,7 +570,8 @@ static void live(uint64_t seed, bool transient, bool parts, int steps) {
     /* How often each thing happens is drawn for each life: some are all writing, some all dying. */
     static step *const all[] = {do_append, do_write, do_confirm, do_confirm_id, do_clear,
                                 do_expire, do_evict, do_reset,   do_open,       do_compact};
-    unsigned weights[UNIT_COUNT(all)], sum = 0;
+    static const unsigned polls[] = {2, 10, 30};
+    unsigned weights[UNIT_COUNT(all)], sum = 0, polled = polls[unit_below(&l.dice, 3)];
     for (size_t i = 0; i < UNIT_COUNT(all); i++) {
         weights[i] = 1 + (unsigned)unit_below(&l.dice, i < 3 ? 40 : 8);
         if (i > 2 && unit_chance(&l.dice, 30)) weights[i] = i == 8 ? 1 : 0;
@@ -583,7 +584,7 @@ static void live(uint64_t seed, bool transient, bool parts, int steps) {
         test_context("seed %d, step %d, action %zu", (int)seed, i, which);
         if (which == 0 && parts) do_part(&l);
         else all[which](&l);
-        if (unit_chance(&l.dice, 30)) do_report(&l);
+        if (unit_chance(&l.dice, polled)) do_report(&l);
         check_counts(&l);
     }
     test_context("seed %d, in the end", (int)seed);
