@@ -24,7 +24,7 @@ static struct {
     mtws_state state;
     mtws_event event;
     bool handlers;
-    bool cleared;
+    bool cleared, paused;
     uint64_t part_id; /* of the message that parts are added to; 0: none */
     size_t part_size;
     mtws_kind part_kind;
@@ -158,7 +158,10 @@ static void program(uint8_t what, uint8_t argument) {
     case 4: disconnect(argument); break;
     case 5: set_target(argument); break;
     case 6: (void)mtws_retry_now(w.ws); break;
-    case 7: mtws_set_paused(w.ws, (argument & 1) != 0); break;
+    case 7:
+        p.paused = (argument & 1) != 0;
+        mtws_set_paused(w.ws, p.paused);
+        break;
     case 8:
         p.cleared = true;
         mtws_clear_queue(w.ws);
@@ -320,14 +323,18 @@ static void take_event(void) {
 }
 
 /* Nothing is left to do now: then the client must not ask to be called again at once, unless bytes
- * move or frames are worked off. */
-static void check_spin(void) {
+ * move or frames are worked off; and it must wait for what it will have to do. */
+static void check_wait(void) {
     mtws_wait wait;
+    w.want_read = w.want_write = false;
     mtws_get_wait(w.ws, &wait);
     CHECK(wait.timeout_ms >= -1 && wait.count == 0);
     if (wait.timeout_ms != 0 || w.moved != p.spin_moved) p.spins = 0;
     p.spin_moved = w.moved;
     CHECK(++p.spins < SPINS_MAX);
+    if (wait.timeout_ms == 0 || w.transport != OPEN) return;
+    CHECK(w.want_read || w.read_at == w.in.size || p.paused);
+    CHECK(w.want_write || w.held.size == 0);
 }
 
 static void pump(void) {
@@ -344,7 +351,7 @@ static void pump(void) {
             continue;
         }
         CHECK(mtws_get_state(w.ws) == p.state);
-        if (result == 0) check_spin();
+        if (result == 0) check_wait();
         return;
     }
 }
@@ -371,6 +378,17 @@ static void end_stream(uint8_t how) {
     if (w.transport != OPEN) return;
     if (how & 4) w.writing_ended = true;
     if (!(how & 8)) w.ending = endings[how & 3];
+}
+
+/* A Close that may repeat a secret. */
+static void serve_close(mtws__span body, size_t secret) {
+    fuzz_bytes all = {NULL, 0, 0};
+    fuzz_put(&all, body.data, mtws__min_size(body.size, 100));
+    if (secret < sizeof secrets / sizeof secrets[0] && all.size >= 2) {
+        fuzz_put(&all, secrets[secret], strlen(secrets[secret]));
+    }
+    serve_frame(0x88, all.data, all.size);
+    fuzz_free(&all);
 }
 
 /* Pings are answered: all, the oldest, the newest, or wrongly. */
@@ -406,7 +424,7 @@ static void play(void) {
     case 4: serve_frame(0x89, bytes.data, mtws__min_size(bytes.size, 125)); break;
     case 5: answer_pings(how); break;
     case 6: serve_beat_answer(); break;
-    case 7: serve_frame(0x88, bytes.data, mtws__min_size(bytes.size, 125)); break;
+    case 7: serve_close(bytes, what >> 4); break;
     case 8: end_stream(how); break;
     case 9:
         pass_us(times_us[how & 7]);
@@ -501,7 +519,7 @@ static void settle(void) {
     w.early.size = 0;
     w.faults = 0;
     w.blocked = false;
-    mtws_set_paused(w.ws, false);
+    program(7, 0);
     mtws_set_network(w.ws, true);
     end_stream(0);
     int idle = 0; /* rounds in a row in which the client had nothing to wait for */

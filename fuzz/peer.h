@@ -42,6 +42,7 @@ static struct {
     uint32_t reads, writes, opens; /* in this mtws_poll */
     uint64_t moved;                /* bytes, in all: progress */
     bool blocked;                  /* writes are not taken */
+    bool want_read, want_write;    /* as the client said last */
     int ending;                    /* what a read says behind the last byte; 0: AGAIN */
     bool ending_said, writing_ended;
     fuzz_bytes held; /* what the client showed when it was told AGAIN */
@@ -401,9 +402,9 @@ static ptrdiff_t hook_write(void *ctx, const void *data, size_t size) {
 }
 
 static void hook_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
-    (void)want_read;
-    (void)want_write;
     CHECK(ctx == &w && w.transport != SHUT && out->count == 0 && out->timeout_ms == -1);
+    w.want_read = want_read;
+    w.want_write = want_write;
 }
 
 static void hook_close(void *ctx) {

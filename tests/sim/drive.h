@@ -135,6 +135,8 @@ static void calm(void)
     if (sim.state == MTWS_STATE_CONNECTED && sim.unsettled == 0 && !sim.refused && !sim.stop_asked
         && conn_is_well(conn_now())) {
         begin_ending();
+    } else if (has(T_BLOCK)) {
+        sim.confirm_us = least(sim.confirm_us, sim.now_us + 1000000); /* it looks again */
     }
 }
 

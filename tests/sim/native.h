@@ -411,6 +411,7 @@ static int sim_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     for (;;) {
         int ready = poll_ready(fds, count);
         if (ready > 0 || sim.now_us >= limit) {
+            conn_now()->again_before = conn_now()->again;
             trace(TRACE_POLL_WAIT, count, (uint64_t)(int64_t)timeout_ms, (uint64_t)(int64_t)ready);
             return ready;
         }

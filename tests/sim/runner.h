@@ -72,12 +72,13 @@ static void print_failure(uint64_t seed, const outcome *out, bool full)
 
 /* ---- many runs ------------------------------------------------------------------------------- */
 
-enum { JOBS_MAX = 64, KEYS_SHOWN = 12, LINES_SHOWN = 30 };
+enum { JOBS_MAX = 64, KEYS_SHOWN = 12 };
 
 typedef struct task {
     uint64_t first, seeds; /* seeds 0: as many as there is time for */
     double seconds;        /* 0: as long as it takes */
     unsigned jobs;
+    unsigned lines; /* of failing seeds that are not shown in full */
     uint64_t seed; /* one alone */
     bool one, shrink;
     unsigned percent;
@@ -167,7 +168,7 @@ static void run_many(const task *t, unsigned job, sim_counts *result)
             if (!known) {
                 memcpy(shown[keys++], out.key, sizeof out.key);
             }
-            if (!known || lines++ < LINES_SHOWN) {
+            if (!known || lines++ < t->lines) {
                 print_failure(seed, &out, !known);
             }
             if (!known && t->shrink) {
@@ -346,6 +347,8 @@ static bool read_argument(task *t, const char *argument)
     } else if (argument_is(argument, size, "seed")) {
         t->seed = number;
         t->one = true;
+    } else if (argument_is(argument, size, "lines")) {
+        t->lines = (unsigned)number;
     } else if (argument_is(argument, size, "percent")) {
         t->percent = (unsigned)number;
     } else if (argument_is(argument, size, "trace")) {

@@ -1,7 +1,7 @@
 /* A simulator: the real client, from mtws_create to mtws_destroy, in virtual time, over a simulated
  * network and a scripted server, all drawn from one 64-bit seed.
  *
- *     sim [seconds=60] [seeds=N] [first=N] [jobs=N]    many seeds
+ *     sim [seconds=60] [seeds=N] [first=N] [jobs=N] [lines=N]    many seeds
  *     sim seed=N [trace=1] [only=NAME,NAME] [percent=N] [shrink=0]    one
  *
  * A seed draws a set of faults and habits (plan.h), the client's options, and everything that
@@ -86,6 +86,7 @@ int main(int argc, char **argv)
     t.seconds = 60;
     t.jobs = 1;
     t.percent = 100;
+    t.lines = 30;
     t.shrink = true;
     for (int i = 1; i < argc; i++) {
         if (!read_argument(&t, argv[i])) {

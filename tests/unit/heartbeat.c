@@ -316,7 +316,7 @@ static void asked_in_json(void) {
     CHECK_UINT(h.wanted_us, START + 5);
 }
 
-/* ---- what the kernel still holds -------------------------------------------------------------- */
+/* ---- what the kernel still holds ------------------------------------------------------------- */
 
 static void looking(void) {
     static const struct {

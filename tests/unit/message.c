@@ -539,8 +539,8 @@ static void kept_while_full(void) {
     wire_free(&stream);
 }
 
-/* With little in the buffer there is always room for a read that is worth its call, though a byte of
- * the next frame is always there and the buffer is never empty. */
+/* With little in the buffer there is always room for a read that is worth its call, though a byte
+ * of the next frame is always there and the buffer is never empty. */
 static void worthwhile_reads(void) {
     static uint8_t data[100 + MTWS__READ_AHEAD + 1];
     mtws__message m;

@@ -419,7 +419,8 @@ static void do_evict(life *l) {
     if (!made) CHECK_UINT(victims, 0);
     if (made) check_no_gap(l);
     if (slot && could >= wire_size) CHECK(made); /* it never gives up too early */
-    /* As few, where it is bytes that are needed; a slot may take a second one, to be joined with. */
+    /* As few, where it is bytes that are needed; a slot may take a second one, to be joined
+     * with. */
     if (made && slot && holes == 0 && victims > 0) CHECK(had + freed - last < wire_size);
 }
 
