@@ -452,6 +452,17 @@ static void retry_after(void) {
         {"Retry-After: Sun, 06 Nov 1994 08:49:36 GMT\r\n", 0},
         {"Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n", 0},
         {"Retry-After: Mon, 01 Jan 1900 00:00:00 GMT\r\n", 0},
+        /* With a Date the server's own clock counts, whatever ours says. */
+        {"Date: Sat, 01 Jan 2050 00:00:00 GMT\r\nRetry-After: Sat, 01 Jan 2050 00:01:00 GMT\r\n",
+         60000},
+        {"Retry-After: Thu, 01 Jan 1970 00:00:07 GMT\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+         7000},
+        {"Date: Sun, 06 Nov 1994 08:51:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:51:37 GMT\r\n",
+         0},
+        {"Date: Sun, 06 Nov 1994 08:51:38 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:51:37 GMT\r\n",
+         0},
+        {"Date: today\r\nRetry-After: Sun, 06 Nov 1994 08:49:38 GMT\r\n", 1000},
+        {"Date: Sat, 01 Jan 2050 00:00:00 GMT\r\nRetry-After: 5\r\n", 5000},
     };
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
         mtws__http h = parsed(rows[i].fields);
