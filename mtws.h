@@ -719,8 +719,6 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #endif
@@ -938,15 +936,16 @@ MTWS_PRIVATE bool mtws__os_woken(int fd) {
 }
 
 /* A descriptor that becomes readable when a link, an address or a route changes; -1 where the
- * system has none. */
+ * system has none. What the kernel's rtnetlink.h says is written out: not every libc has it. */
 MTWS_PRIVATE int mtws__os_watch_open(void) {
 #if defined(__linux__)
-    int fd = MTWS_SYS(socket)(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
-    struct sockaddr_nl address;
-    memset(&address, 0, sizeof address);
-    address.nl_family = AF_NETLINK;
-    address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
-                        RTMGRP_IPV6_ROUTE;
+    enum { LINK = 0x1, IPV4 = 0x10 | 0x40, IPV6 = 0x100 | 0x400 }; /* addresses and routes */
+    struct {
+        sa_family_t family;
+        uint16_t pad;
+        uint32_t pid, groups;
+    } address = {AF_NETLINK, 0, 0, LINK | IPV4 | IPV6};
+    int fd = MTWS_SYS(socket)(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const struct sockaddr *to = (const struct sockaddr *)&address;
     if (fd >= 0 && MTWS_SYS(bind)(fd, to, (socklen_t)sizeof address) != 0) {
         MTWS_SYS(close)(fd);

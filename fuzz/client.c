@@ -334,7 +334,7 @@ static void check_wait(void) {
     CHECK(++p.spins < SPINS_MAX);
     if (wait.timeout_ms == 0 || w.transport != OPEN) return;
     CHECK(w.want_read || w.read_at == w.in.size || p.paused);
-    CHECK(w.want_write || w.held.size == 0);
+    CHECK(w.want_write || w.held.size == 0 || w.writing_ended);
 }
 
 static void pump(void) {

@@ -66,7 +66,7 @@ static void print_failure(uint64_t seed, const outcome *out, bool full)
         return;
     }
     print_trace(40);
-    printf("traits: ");
+    printf("trace hash %016llx, traits: ", (unsigned long long)out->hash);
     print_traits(&out->on);
 }
 
