@@ -2692,6 +2692,7 @@ typedef struct mtws__queue {
     size_t holes;      /* settled entries between next and end */
     size_t unreported; /* settled entries whose event was not handed over */
     uint64_t untimed;  /* entries before this one can't expire any more */
+    uint64_t barrier;  /* a mark between entries, for the caller: it moves with them */
     uint64_t resent;   /* entries written again, for the statistics */
     struct {           /* dropped from the head, and already out of the index */
         uint64_t first_id, id;
@@ -3103,6 +3104,7 @@ MTWS_PRIVATE void mtws__queue_join(mtws__queue *q, uint64_t number) {
     q->holes--;
     q->unreported--;
     q->untimed = mtws__min_u64(q->untimed, number);
+    if (q->barrier > number) q->barrier--;
 }
 
 /* Makes room by dropping the oldest messages that never left. False, and nothing is dropped, where
@@ -3724,8 +3726,8 @@ struct mtws_client {
 
     uint64_t last_stamp; /* of the latest heartbeat in JSON */
     uint64_t next_id;
-    uint64_t part_id;      /* the message that parts are added to; 0: none */
-    uint64_t part_barrier; /* entries of the main queue before this leave ahead of the parts */
+    uint64_t part_id; /* the message that parts are added to, behind what the main queue has */
+                      /* before its barrier; 0: none */
     bool part_text;
     mtws__utf8 part_utf8;
     size_t refused_size; /* wire bytes that were refused; 0: none */
@@ -4107,7 +4109,7 @@ MTWS_PRIVATE uint64_t mtws__client_limit(const mtws_client *ws) {
         limit = mtws__min_u64(limit, q->live + ws->window);
     }
     if (ws->part_id != 0 || ws->queues[MTWS__PARTS].next < ws->queues[MTWS__PARTS].end) {
-        limit = mtws__min_u64(limit, ws->part_barrier);
+        limit = mtws__min_u64(limit, q->barrier);
     }
     return limit;
 }
@@ -4119,7 +4121,7 @@ MTWS_PRIVATE int mtws__client_turn(const mtws_client *ws) {
     if (mtws__queue_has_output(&ws->queues[MTWS__FIRST_QUEUE], UINT64_MAX)) {
         return MTWS__FIRST_QUEUE;
     }
-    if (mtws__queue_has_output(parts, UINT64_MAX) && q->next >= ws->part_barrier) {
+    if (mtws__queue_has_output(parts, UINT64_MAX) && q->next >= q->barrier) {
         return MTWS__PARTS;
     }
     return mtws__queue_has_output(q, mtws__client_limit(ws)) ? MTWS__MAIN : MTWS__NOWHERE;
@@ -5902,7 +5904,7 @@ MTWS_API mtws_result mtws_send_part(mtws_client *ws, mtws_kind kind, const void 
     if (first) {
         ws->part_id = ws->next_id++;
         ws->part_text = text;
-        ws->part_barrier = ws->queues[MTWS__MAIN].end;
+        ws->queues[MTWS__MAIN].barrier = ws->queues[MTWS__MAIN].end;
         mtws__queue_append(q, ws->part_id, MTWS_NO_QUEUE, UINT64_MAX);
     }
     if (id != NULL) *id = ws->part_id;
