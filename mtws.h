@@ -5125,10 +5125,17 @@ MTWS_PRIVATE void mtws__client_begin(mtws_client *ws, mtws_event *event) {
     mtws__client_move(ws, cause, event);
 }
 
+/* A part of a message that was begun needs no entry of its own. */
+MTWS_PRIVATE bool mtws__client_fits(const mtws_client *ws, int source, size_t wire_size) {
+    const mtws__queue *q = &ws->queues[source];
+    bool begun = source == MTWS__PARTS && ws->part_id != 0;
+    return begun ? wire_size <= mtws__ring_free(&q->ring) : mtws__queue_fits(q, wire_size);
+}
+
 /* Whether what was refused would be taken now. */
 MTWS_PRIVATE bool mtws__client_is_writable(const mtws_client *ws) {
     const mtws__queue *q = &ws->queues[ws->refused_queue];
-    return ws->refused_size > 0 && mtws__queue_fits(q, ws->refused_size) &&
+    return ws->refused_size > 0 && mtws__client_fits(ws, ws->refused_queue, ws->refused_size) &&
            !(ws->refused_begin && q->next < q->end);
 }
 
@@ -5854,7 +5861,7 @@ MTWS_API mtws_result mtws_send(mtws_client *ws, mtws_kind kind, const void *data
     size_t wire_size = mtws__queue_wire_size(size, ws->options.max_frame_size);
     if (wire_size > q->ring.capacity) return MTWS_ERR_TOO_BIG;
     if (kind == MTWS_TEXT && !mtws__utf8_valid(data, size)) return MTWS_ERR_UTF8;
-    if (!mtws__queue_fits(q, wire_size) &&
+    if (!mtws__client_fits(ws, source, wire_size) &&
         (!ws->options.drop_oldest || source != MTWS__MAIN ||
          !mtws__queue_evict(q, wire_size, MTWS_ERR_QUEUE_FULL))) {
         ws->refused_begin = false;
@@ -5897,7 +5904,7 @@ MTWS_API mtws_result mtws_send_part(mtws_client *ws, mtws_kind kind, const void 
                  (last && !mtws__utf8_whole(&utf8))))
         return MTWS_ERR_UTF8;
     bool busy = first && q->next < q->end; /* the one before has not left */
-    if (busy || !mtws__queue_fits(q, wire_size)) {
+    if (busy || !mtws__client_fits(ws, MTWS__PARTS, wire_size)) {
         ws->refused_begin = busy;
         return mtws__client_refuse(ws, MTWS__PARTS, wire_size);
     }
