@@ -3362,6 +3362,23 @@ MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, m
     return false;
 }
 
+/* Gives up the oldest Ping: a later one asks for more. */
+MTWS_PRIVATE void mtws__heartbeat_forget(mtws__heartbeat *h) {
+    h->count--;
+    memmove(h->pings, h->pings + 1, (size_t)h->count * sizeof h->pings[0]);
+}
+
+/* A Ping of the connection's other heartbeat is answered: those made before it count as answered,
+ * since a peer may answer the latest alone. */
+MTWS_PRIVATE void mtws__heartbeat_outrun(mtws__heartbeat *h, uint64_t sequence) {
+    mtws__ping ping;
+    int last = -1;
+    for (int i = 0; i < h->count; i++) {
+        if (h->pings[i].stamp == 0 && h->pings[i].sequence < sequence) last = i;
+    }
+    if (last >= 0) mtws__heartbeat_take(h, last, &ping);
+}
+
 /* A heartbeat in JSON was written. Where too much is open already, the oldest is judged anyway. */
 MTWS_PRIVATE void mtws__heartbeat_stamped(mtws__heartbeat *h, uint64_t stamp, uint64_t now_us,
                                           size_t unsent_size) {
@@ -4680,10 +4697,14 @@ MTWS_PRIVATE bool mtws__client_on_beat(mtws_client *ws) {
 }
 
 MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    mtws__heartbeat *other = &c->beat;
     mtws__ping ping;
-    if (!mtws__heartbeat_pong(&ws->connection.heartbeat, ws->message.payload, &ping) &&
-        !mtws__heartbeat_pong(&ws->connection.beat, ws->message.payload, &ping))
-        return;
+    if (!mtws__heartbeat_pong(&c->heartbeat, ws->message.payload, &ping)) {
+        if (!mtws__heartbeat_pong(&c->beat, ws->message.payload, &ping)) return;
+        other = &c->heartbeat;
+    }
+    mtws__heartbeat_outrun(other, ping.sequence);
     mtws__client_round_trip(ws, &ping);
     if (ws->options.confirm != MTWS_CONFIRM_PONG) return;
     uint64_t live = ws->queues[MTWS__MAIN].live;
@@ -4749,6 +4770,23 @@ MTWS_PRIVATE uint64_t mtws__client_confirm_us(const mtws_client *ws) {
     return mtws__add_u64(c->unasked_us, (uint64_t)ws->options.confirm_delay_ms * 1000);
 }
 
+/* Whether something that is wholly written waits for a Pong. */
+MTWS_PRIVATE bool mtws__client_unconfirmed(const mtws_client *ws) {
+    bool any = false;
+    for (int i = 0; i < MTWS__SOURCES; i++) any |= ws->queues[i].live < ws->queues[i].next;
+    return any && ws->options.confirm == MTWS_CONFIRM_PONG;
+}
+
+/* When a Ping that has no answer is followed by another, where no heartbeat judges the peer by it;
+ * UINT64_MAX: no need. */
+MTWS_PRIVATE uint64_t mtws__client_again_us(const mtws_client *ws) {
+    const mtws__heartbeat *h = &ws->connection.heartbeat;
+    if (h->interval_us != 0 || h->count == 0 || ws->connection.close_made ||
+        !mtws__client_unconfirmed(ws))
+        return UINT64_MAX;
+    return mtws__add_u64(h->pings[h->count - 1].sent_us, h->timeout_us);
+}
+
 /* One at a time waits to be written, or Pings would take all that a very slow link has. A Close
  * always fits behind. */
 MTWS_PRIVATE bool mtws__client_ping_fits(const mtws_client *ws, const mtws__heartbeat *h) {
@@ -4768,6 +4806,7 @@ MTWS_PRIVATE void mtws__client_make_ping(mtws_client *ws, mtws__heartbeat *h) {
     uint64_t marks[MTWS__MARKS];
     uint8_t payload[MTWS__PING_SIZE];
     for (int i = 0; i < MTWS__MARKS; i++) marks[i] = ws->queues[i].next;
+    h->sequence = mtws__max_u64(c->heartbeat.sequence, c->beat.sequence); /* both in one order */
     mtws__heartbeat_ping(h, marks, ws->now_us, payload);
     mtws__client_control_frame(ws, MTWS__PING, payload, sizeof payload);
     c->ping_left = c->control_size;
@@ -4778,8 +4817,10 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     mtws__heartbeat *h = &c->heartbeat;
     bool due = mtws__heartbeat_due(h, ws->now_us);
+    bool again = mtws__client_again_us(ws) <= ws->now_us && mtws__client_ping_fits(ws, h);
     bool ask = h->count < MTWS__PINGS_MAX && mtws__client_confirm_us(ws) <= ws->now_us;
-    if ((!due && !ask) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
+    if ((!due && !ask && !again) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
+    if (h->count == MTWS__PINGS_MAX) mtws__heartbeat_forget(h);
     uint64_t sequence = h->sequence;
     mtws__client_make_ping(ws, h);
     if (h->sequence == sequence) return;
@@ -4828,6 +4869,9 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
     if (mtws__heartbeat_due(h, ws->now_us)) {
         mtws__heartbeat_asked(h, ws->now_us);
         c->beat_wanted = true;
+        /* Where only heartbeats ask what has arrived, a Ping goes along. */
+        bool only = ws->options.confirm_delay_ms == MTWS_OFF;
+        if (only && mtws__client_unconfirmed(ws)) c->heartbeat.probe = true;
     }
     if (c->beat_size == 0 && (c->beat_wanted || c->beat_stamp[0] != 0)) mtws__client_make_beat(ws);
     bool within = c->current != MTWS__NOWHERE || (c->locked >= 0 && c->locked < (int)MTWS__SOURCES);
@@ -5276,9 +5320,12 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
     const mtws__heartbeat *both[2] = {&c->heartbeat, &c->beat};
     for (int i = 0; i < 2; i++) {
         const mtws__heartbeat *h = both[i];
-        at = mtws__min_u64(at, h->look_us);
-        if (!c->held && !c->full) at = mtws__min_u64(at, mtws__heartbeat_deadline_us(h));
-        if (h->count == MTWS__PINGS_MAX || !mtws__client_ping_fits(ws, h)) continue;
+        if (!c->held && !c->full) {
+            at = mtws__min_u64(at, mtws__min_u64(h->look_us, mtws__heartbeat_deadline_us(h)));
+        }
+        if (!mtws__client_ping_fits(ws, h)) continue;
+        if (i == 0) at = mtws__min_u64(at, mtws__client_again_us(ws));
+        if (h->count == MTWS__PINGS_MAX) continue;
         at = mtws__min_u64(at, h->probe ? 0 : h->next_us);
         if (i == 0) at = mtws__min_u64(at, mtws__client_confirm_us(ws));
     }
