@@ -4715,6 +4715,12 @@ MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
     }
 }
 
+/* Nothing is taken after a Close. */
+MTWS_PRIVATE void mtws__client_discard(mtws_client *ws) {
+    ws->message.parse = ws->message.end;
+    ws->connection.unparsed = ws->connection.full = false;
+}
+
 /* Parses what has arrived up to the next message, which becomes the event. True: it did. */
 MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
     mtws__connection *c = &ws->connection;
@@ -4751,8 +4757,7 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
             return true;
         }
     }
-    m->parse = m->end; /* nothing is taken after a Close */
-    c->unparsed = false;
+    mtws__client_discard(ws);
     return false;
 }
 
@@ -5000,8 +5005,7 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
             if (c->close_written && ws->own_net) mtws__os_shutdown(ws->net.fd, false);
         }
         mtws__client_read(ws);
-        ws->message.parse = ws->message.end;
-        c->unparsed = false;
+        mtws__client_discard(ws);
         if (c->input_ended || c->output_ended) mtws__client_finish(ws);
         else mtws__client_judge(ws);
         return false;
