@@ -5084,7 +5084,8 @@ MTWS_PRIVATE uint64_t mtws__client_delay_ms(mtws_client *ws) {
 /* Only mtws_set_network ends the wait where it alone says; the system is asked now and then. */
 MTWS_PRIVATE void mtws__client_look_later(mtws_client *ws) {
     bool manual = ws->options.network == MTWS_NETWORK_MANUAL;
-    uint64_t delay_us = (uint64_t)ws->options.max_reconnect_delay_ms * 1000;
+    uint64_t delay_ms = (uint64_t)ws->options.max_reconnect_delay_ms;
+    uint64_t delay_us = mtws__max_u64(delay_ms, MTWS__DELAY_MIN_MS) * 1000;
     ws->retry_us = manual ? UINT64_MAX : mtws__add_u64(ws->now_us, delay_us);
 }
 
