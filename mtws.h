@@ -5774,7 +5774,8 @@ MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char 
     if (c->phase > MTWS__PHASE_OPEN) {
         c->deadline_us = mtws__min_u64(c->deadline_us, ws->stop_deadline_us);
     }
-    ws->due_us = mtws__min_u64(ws->due_us, now_us); /* to poll late from here on is a gap */
+    uint64_t due_us = mtws__max_u64(mtws__client_timer_us(ws), now_us);
+    ws->due_us = mtws__min_u64(ws->due_us, due_us);
     return MTWS_OK;
 }
 
