@@ -591,8 +591,7 @@ MTWS_API mtws_result  mtws_wake      (mtws_client *ws);
  * heartbeats are not judged, and nothing more is confirmed. */
 MTWS_API mtws_result  mtws_set_paused(mtws_client *ws, bool paused);
 
-/* ---- sending
- * ------------------------------------------------------------------------------------ */
+/* ---- sending ------------------------------------------------------------------------------- */
 enum {
     /* Never sent twice: where it had left whole and was not confirmed, it is DROPPED. */
     MTWS_ONCE = 1,
