@@ -446,8 +446,9 @@ static void model_error(const mtws_event *e)
     if (open) {
         model_all_handed_over(c);
         uint64_t stable = option_us(sim.plan.options.stable_ms, 30000);
-        if (sim.now_us - c->opened_us >= stable) {
-            bool sure = !heartbeats() || (c->answered && !c->answer_unsure);
+        if (sim.now_us - c->opened_read_us >= stable) {
+            bool long_ago = sim.now_us - c->opened_us >= stable;
+            bool sure = long_ago && (!heartbeats() || (c->answered && !c->answer_unsure));
             bool never = heartbeats() && !c->answered && !c->answer_unsure;
             sim.round_low = never ? sim.round_low : 0;
             sim.round_high = sure ? 0 : sim.round_high;

@@ -400,8 +400,10 @@ static void machine_sleeps(uint64_t until_us)
 static int sim_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
     uint64_t limit = timeout_ms < 0 ? NEVER : sim.now_us + (uint64_t)timeout_ms * 1000;
-    sim.zero_polls = timeout_ms == 0 && sim.zero_progress == sim.progress ? sim.zero_polls + 1 : 0;
+    bool again = sim.zero_progress == sim.progress && sim.zero_us == sim.now_us;
+    sim.zero_polls = timeout_ms == 0 && again ? sim.zero_polls + 1 : 0;
     sim.zero_progress = sim.progress;
+    sim.zero_us = sim.now_us;
     REQUIRE(sim.zero_polls < 100, "spin", "100 calls of poll with nothing done between");
     if (timeout_ms == 0) {
         return poll_ready(fds, count);

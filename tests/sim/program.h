@@ -399,6 +399,7 @@ static void program_network(bool online)
     mtws_result result = mtws_set_network(sim.ws, online);
     trace(TRACE_CALL, CALL_NETWORK, (uint64_t)(int64_t)result, online);
     REQUIRE(result == MTWS_OK, "network", "mtws_set_network gives %d", result);
+    sim.progress++; /* it makes the client look at the connection */
     sim.said_offline = !online;
 }
 

@@ -637,8 +637,8 @@ enum { ANSWER_YES, ANSWER_BAD, ANSWER_REFUSE, ANSWER_NOTHING };
 static void server_answer(conn *c)
 {
     char key[256], accept[29];
-    if (c->server != SERVER_ANSWERING) {
-        return;
+    if (c->serial != sim.serial || c->server != SERVER_ANSWERING) {
+        return; /* nobody would read it */
     }
     sim.answer_size = 0;
     c->plan = strikes(T_NO_UPGRADE)    ? ANSWER_NOTHING

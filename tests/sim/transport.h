@@ -126,6 +126,7 @@ static void conn_was_read(conn *c)
     while (sim.in_count > 0 && sim.in_items[sim.in_head].end <= c->in.taken) {
         const in_item *item = &sim.in_items[sim.in_head];
         if (item->kind == IN_OPENED) {
+            c->opened_read_us = c->opened_read ? c->opened_read_us : sim.now_us;
             c->opened_read = true;
         } else if (item->kind == IN_PONG) {
             conn_pong_read(c, item->value);

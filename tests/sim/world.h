@@ -113,7 +113,8 @@ typedef struct conn {
     bool stopped;      /* mtws_disconnect was called meanwhile */
     bool connect_done; /* TCP is open, and the client is to hear it */
     bool fin_waits, reset_planned, cut, in_broken;
-    bool opened_read; /* the client has read all of the answer to the upgrade */
+    bool opened_read; /* the client has read all of the answer to the upgrade ... */
+    uint64_t opened_read_us; /* ... then; the event may follow later */
     bool close_read;  /* and the server's Close */
     uint64_t close_read_us;
     bool again_before; /* so it was when this poll began */
@@ -225,7 +226,7 @@ typedef struct world {
     descriptor fds[FDS_MAX];
     bool destroying;
     unsigned zero_polls; /* calls of poll with a timeout of 0, and nothing done between */
-    uint64_t zero_progress;
+    uint64_t zero_progress, zero_us;
     unsigned interrupts; /* in a row */
     bool idle;           /* mtws_poll said so */
     uint32_t attempts;
