@@ -124,7 +124,8 @@
  * A server that answers a Ping has received all that was written before it: TCP keeps the order,
  * and RFC 6455 section 5.5.2 demands the Pong. So Pings follow the messages, and their Pongs
  * confirm them. What is not confirmed when a connection dies is sent again on the next, ahead of
- * what came later.
+ * what came later. Where heartbeats are off or in JSON, a Pong that does not come ends nothing: a
+ * Ping asks again after heartbeat_timeout_ms, then after twice as long, up to 64 times.
  *
  * Honest words: DELIVERED says that the next WebSocket endpoint has the bytes. It does not say
  * that a program acted on them: a proxy that ends the WebSocket answers for itself, and a server
@@ -3250,7 +3251,8 @@ enum {
     MTWS__PING_SIZE = 16, /* the connection's nonce, then the sequence number */
     MTWS__MARKS = 3,      /* queues that a Ping confirms */
     MTWS__LOOKS = 8,      /* within a timeout, whether what lies before a question leaves */
-    MTWS__PATIENCE = 4    /* signs of life extend a deadline to so many timeouts at most */
+    MTWS__PATIENCE = 4,   /* signs of life extend a deadline to so many timeouts at most */
+    MTWS__REPEATS_MAX = 6 /* doublings of the time until what has no answer is asked again */
 };
 
 typedef struct mtws__ping {
@@ -3268,6 +3270,7 @@ typedef struct mtws__heartbeat {
     mtws__ping pings[MTWS__PINGS_MAX]; /* not answered, the oldest first */
     int count;
     int unwritten;      /* how many of them, the newest, wait for room to be written */
+    int repeats;        /* Pings in a row that only asked again, up to MTWS__REPEATS_MAX */
     bool answered;      /* at least one was, on this connection */
     bool probe;         /* ask now */
     uint64_t next_us;   /* when to ask again */
@@ -3344,6 +3347,7 @@ MTWS_PRIVATE void mtws__heartbeat_take(mtws__heartbeat *h, int index, mtws__ping
     *out = h->pings[index];
     h->count -= index + 1;
     if (h->unwritten > h->count) h->unwritten = h->count; /* who answers it has it */
+    h->repeats = 0;
     if (h->count == 0) h->look_us = UINT64_MAX;
     memmove(h->pings, h->pings + index + 1, (size_t)h->count * sizeof h->pings[0]);
     h->answered = true;
@@ -3361,8 +3365,18 @@ MTWS_PRIVATE bool mtws__heartbeat_pong(mtws__heartbeat *h, mtws__span payload, m
     return false;
 }
 
-/* Gives up the oldest Ping: a later one asks for more. */
-MTWS_PRIVATE void mtws__heartbeat_forget(mtws__heartbeat *h) {
+/* When the newest Ping counts as lost: each that only asked again doubles the time. UINT64_MAX:
+ * none is open. */
+MTWS_PRIVATE uint64_t mtws__heartbeat_lost_us(const mtws__heartbeat *h) {
+    if (h->count == 0) return UINT64_MAX;
+    return mtws__add_u64(h->pings[h->count - 1].sent_us, h->timeout_us << h->repeats);
+}
+
+/* The next Ping asks again for what the others had asked: where four are open, the oldest is given
+ * up, since a later one asks for more. */
+MTWS_PRIVATE void mtws__heartbeat_repeat(mtws__heartbeat *h) {
+    if (h->repeats < MTWS__REPEATS_MAX) h->repeats++;
+    if (h->count < MTWS__PINGS_MAX) return;
     h->count--;
     memmove(h->pings, h->pings + 1, (size_t)h->count * sizeof h->pings[0]);
 }
@@ -4782,13 +4796,13 @@ MTWS_PRIVATE bool mtws__client_unconfirmed(const mtws_client *ws) {
 }
 
 /* When a Ping that has no answer is followed by another, where no heartbeat judges the peer by it;
- * UINT64_MAX: no need. */
+ * UINT64_MAX: no need. A peer that never answers is asked more and more rarely. */
 MTWS_PRIVATE uint64_t mtws__client_again_us(const mtws_client *ws) {
-    const mtws__heartbeat *h = &ws->connection.heartbeat;
-    if (h->interval_us != 0 || h->count == 0 || ws->connection.close_made ||
-        !mtws__client_unconfirmed(ws))
+    const mtws__connection *c = &ws->connection;
+    if (c->heartbeat.interval_us != 0 || c->close_made || !mtws__client_unconfirmed(ws) ||
+        (ws->options.confirm_delay_ms == MTWS_OFF && !c->heartbeat.probe))
         return UINT64_MAX;
-    return mtws__add_u64(h->pings[h->count - 1].sent_us, h->timeout_us);
+    return mtws__heartbeat_lost_us(&c->heartbeat);
 }
 
 /* One at a time waits to be written, or Pings would take all that a very slow link has. A Close
@@ -4824,7 +4838,7 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     bool again = mtws__client_again_us(ws) <= ws->now_us && mtws__client_ping_fits(ws, h);
     bool ask = h->count < MTWS__PINGS_MAX && mtws__client_confirm_us(ws) <= ws->now_us;
     if ((!due && !ask && !again) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
-    if (h->count == MTWS__PINGS_MAX) mtws__heartbeat_forget(h);
+    if (again) mtws__heartbeat_repeat(h);
     uint64_t sequence = h->sequence;
     mtws__client_make_ping(ws, h);
     if (h->sequence == sequence) return;

@@ -1523,20 +1523,23 @@ static void forged_pongs(void) {
     peer_queue_text(&w.p, "unconfirmed");
     peer_run(&w.p);
     const peer_frame *ping = NULL;
+    unsigned pings = 0;
     for (size_t i = 0; i < w.p.frame_count; i++) {
-        if (w.p.frames[i].opcode == WIRE_PING) ping = &w.p.frames[i];
+        if (w.p.frames[i].opcode == WIRE_PING) ping = &w.p.frames[i], pings++;
     }
-    if (!CHECK(ping != NULL && ping->size >= 9)) return;
+    if (!CHECK(ping != NULL && ping->size >= 9 && pings < 6)) return;
     uint8_t payload[125];
     size_t size = ping->size;
     memcpy(payload, w.p.payloads.data + ping->at, size);
     uint8_t first = payload[0], last = payload[size - 1];
+    CHECK_UINT(last, pings);
     for (unsigned bit = 0; bit < 256; bit++) {
         for (unsigned sequence = 0; sequence < 8; sequence++) {
             wire_buffer out = {0};
             payload[0] = (uint8_t)(first ^ bit);
             payload[size - 1] = (uint8_t)sequence;
-            if (bit == 0 && sequence == last) continue; /* the right one */
+            /* What was really asked has a right answer. */
+            if (bit == 0 && sequence >= 1 && sequence <= last) continue;
             wire_frame(&out, WIRE_PONG, true, payload, size);
             peer_send(&w.p, out.data, out.size);
             wire_free(&out);
@@ -1546,6 +1549,83 @@ static void forged_pongs(void) {
     CHECK_UINT(w.p.settled, 0);
     serve(&w, TIMEOUT);
     CHECK(world_death(&w) != NULL);
+    world_finish(&w);
+}
+
+/* Where no Pong judges the peer, one that does not come is asked for again, more and more rarely;
+ * the first that does confirms all that was asked about. */
+static void asks_again(void) {
+    static const uint64_t due_ms[] = {100, 500, 1300, 2900, 6100, 12500, 25300, 50900, 76500};
+    for (int json = 0; json < 2; json++) {
+        if (!test_begin("heartbeats %s", json ? "in JSON" : "off")) continue;
+        peer_plan plan = {.no_pong = true};
+        world w;
+        world_init(&w);
+        w.p.plans = &plan;
+        w.p.plan_count = 1;
+        if (!json) {
+            w.p.options.heartbeat = MTWS_HEARTBEAT_PING;
+            w.p.options.heartbeat_interval_ms = MTWS_OFF;
+        }
+        if (!world_open(&w)) return;
+        uint64_t opened_us = w.p.now_us;
+        peer_queue_text(&w.p, "who knows");
+        serve(&w, 80000);
+        peer_queue_text(&w.p, "of these?");
+        size_t pings = 0;
+        for (size_t i = 0; i < w.p.frame_count; i++) {
+            if (w.p.frames[i].opcode != WIRE_PING) continue;
+            if (pings < COUNT(due_ms)) {
+                CHECK_UINT(w.p.frames[i].time_us - opened_us, due_ms[pings] * 1000);
+            }
+            pings++;
+        }
+        CHECK_UINT(pings, COUNT(due_ms));
+        CHECK_UINT(w.p.settled, 0);
+        plan.no_pong = false;
+        serve(&w, 30000);
+        CHECK_UINT(w.p.settled, 2);
+        CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), COUNT(due_ms) + 1);
+        /* After an answer it begins anew. */
+        plan.no_pong = true;
+        peer_queue_text(&w.p, "and this?");
+        serve(&w, 1000);
+        CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), COUNT(due_ms) + 3);
+        plan.no_pong = false;
+        serve(&w, 1000);
+        CHECK_UINT(w.p.settled, 3);
+        serve(&w, 10000);
+        CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), COUNT(due_ms) + 4);
+        CHECK_INT(w.p.last_state, MTWS_STATE_CONNECTED);
+        world_finish(&w);
+        test_end();
+    }
+}
+
+/* With options.confirm_delay_ms MTWS_OFF only the heartbeats ask, one Ping each. */
+static void beats_ask(void) {
+    peer_plan plan = {.no_pong = true};
+    world w;
+    world_init(&w);
+    w.p.plans = &plan;
+    w.p.plan_count = 1;
+    w.p.options.confirm_delay_ms = MTWS_OFF;
+    if (!world_open(&w)) return;
+    peer_queue_text(&w.p, "who knows?");
+    serve(&w, INTERVAL / 2);
+    CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), 0);
+    for (size_t i = 1; i <= 4; i++) {
+        serve(&w, INTERVAL);
+        CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), i);
+        CHECK_UINT(w.beats, i);
+    }
+    serve(&w, 100 * INTERVAL);
+    size_t pings = peer_count_frames(&w.p, WIRE_PING);
+    CHECK_TEXT(pings > 4 && pings < 12, "%zu Pings", pings);
+    plan.no_pong = false;
+    serve(&w, 30 * INTERVAL);
+    CHECK_UINT(w.p.settled, 1);
+    CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), pings + 1);
     world_finish(&w);
 }
 
@@ -2227,6 +2307,8 @@ int main(int argc, char **argv) {
         TEST_ROWS(behind_a_slow_message),
         TEST_ROWS(within_a_backlog),
         TEST(forged_pongs),
+        TEST_ROWS(asks_again),
+        TEST(beats_ask),
         TEST(dead_within_a_message),
         TEST(nothing_behind_our_close),
         TEST(while_disconnecting),

@@ -230,6 +230,41 @@ static void tap_pong(conn *c)
     }
 }
 
+/* Four Pings of a heartbeat may be under way. Where the Pongs judge nobody, another may take the
+ * oldest one's place, more and more rarely: a peer that does not answer is not to be flooded. */
+static void tap_ping(conn *c, uint64_t end)
+{
+    const tap *t = &c->tap;
+    uint32_t same = 0, oldest = 0;
+    uint64_t latest_us = 0;
+    REQUIRE(t->size <= 16, "ping", "a Ping of %llu bytes", (unsigned long long)t->size);
+    REQUIRE(heartbeats() || sim.plan.options.confirm == MTWS_CONFIRM_PONG, "ping",
+            "a Ping, and nothing to ask");
+    for (uint32_t i = c->asked_count; i-- > 0;) {
+        if (c->pings_asked[i].nonce == t->control[0]) {
+            same++;
+            oldest = i;
+            latest_us = most(latest_us, c->pings_asked[i].us);
+        }
+    }
+    if (same == PINGS_MAX) {
+        REQUIRE(!heartbeats() || has(T_JSON_BEAT), "ping", "%u Pings are under way", same + 1);
+        uint64_t gap_us = timeout_us() << least(c->asked_again, 6);
+        REQUIRE(sim.now_us >= latest_us + gap_us, "ping",
+                "one Ping more, %llu us after the last, with %u under way, %u beyond them",
+                (unsigned long long)(sim.now_us - latest_us), same, c->asked_again);
+        c->asked_again++;
+        c->asked_count--;
+        memmove(c->pings_asked + oldest, c->pings_asked + oldest + 1,
+                (c->asked_count - oldest) * sizeof c->pings_asked[0]);
+    }
+    REQUIRE(c->asked_count < ASKED_MAX, "ping", "Pings with %u nonces", ASKED_MAX / PINGS_MAX + 1);
+    asked *ping = &c->pings_asked[c->asked_count++];
+    ping->end = end;
+    ping->us = sim.now_us;
+    ping->nonce = t->control[0];
+}
+
 static void tap_control(conn *c, uint64_t end)
 {
     tap *t = &c->tap;
@@ -244,13 +279,8 @@ static void tap_control(conn *c, uint64_t end)
         t->closed = true;
         tap_item(c, OUT_CLOSE, end, code, NULL, 0);
     } else if (t->opcode == 9) {
-        REQUIRE(size <= 16, "ping", "a Ping of %zu bytes", size);
-        REQUIRE(heartbeats() || sim.plan.options.confirm == MTWS_CONFIRM_PONG, "ping",
-                "a Ping, and nothing to ask");
+        tap_ping(c, end);
         tap_item(c, OUT_PING, end, 0, t->control, size);
-        REQUIRE(c->asked_count < ASKED_MAX, "ping", "%u Pings are under way", c->asked_count + 1);
-        c->pings_asked[c->asked_count].end = end;
-        c->pings_asked[c->asked_count++].us = sim.now_us;
     } else {
         if (!c->garbage) {
             tap_pong(c);

@@ -115,6 +115,7 @@ static void conn_pong_read(conn *c, uint64_t ping_end)
         answered++;
     }
     c->asked_count -= answered;
+    c->asked_again = answered > 0 ? 0 : c->asked_again;
     memmove(c->pings_asked, c->pings_asked + answered, c->asked_count * sizeof c->pings_asked[0]);
     c->answered = c->answered || !has(T_JSON_BEAT);
     c->answer_unsure = c->answer_unsure || sim.paused || has(T_JSON_BEAT);

@@ -14,7 +14,8 @@ enum {
     REQUEST_SIZE = 8192,
     NAME_SIZE = 4, /* each longer message begins with its id */
     KEYS_MAX = 256,
-    ASKED_MAX = 8,
+    PINGS_MAX = 4,
+    ASKED_MAX = 2 * PINGS_MAX,
     REPLIES_MAX = 400, /* a server and a client that answer each other must come to an end */
     STEPS_MAX = 400000
 };
@@ -92,9 +93,10 @@ typedef struct tap {
 enum { STAGE_NONE, STAGE_CONNECTING, STAGE_REFUSED, STAGE_UP, STAGE_CLOSED };
 enum { SERVER_REQUEST, SERVER_ANSWERING, SERVER_OPEN, SERVER_CLOSING, SERVER_GONE };
 
-/* A Ping of the client's that is wholly written. */
+/* A Ping of the client's that is wholly written. Those of its two heartbeats differ in the nonce. */
 typedef struct asked {
     uint64_t end, us;
+    uint8_t nonce;
 } asked;
 
 typedef struct conn {
@@ -158,6 +160,7 @@ typedef struct conn {
     bool answer_unsure;           /* it may not have parsed one */
     asked pings_asked[ASKED_MAX]; /* the oldest that no Pong has answered first */
     uint32_t asked_count;
+    uint32_t asked_again; /* Pings beyond the four, since a Pong answered one */
     uint64_t asked_end; /* what Pongs that the client read confirm, as an offset of out */
     tap tap;
     uint32_t items_head, items_count;
