@@ -607,7 +607,7 @@ static void offline_while_reconnecting(void) {
         peer_run(&p);
         CHECK_INT(p.connections, connections + 1);
         CHECK_INT(p.last_state, MTWS_STATE_RECONNECTING);
-        CHECK_RANGE(p.events[p.event_count - 1].event.retry_ms, 250, 1000);
+        CHECK_RANGE(p.events[p.event_count - 1].event.retry_ms, 500, 3000);
     }
     static const peer_plan good = {0};
     p.plans = &good;

@@ -387,14 +387,16 @@ static void model_delay(const mtws_event *e)
     uint64_t highest = most((uint64_t)or_else(o->max_reconnect_delay_ms, 30000), 250);
     uint64_t cap = stubborn ? highest : model_cap_ms(sim.round_high);
     uint64_t least_cap = stubborn ? highest : model_cap_ms(sim.round_low);
-    uint64_t low = stubborn || full ? least_cap - least_cap / 4 : 250;
-    uint64_t high = cap;
-    low = low < 250 ? 250 : low;
+    uint64_t high = least(3 * cap, highest);
+    uint64_t least_high = least(3 * least_cap, highest);
+    uint64_t low = stubborn || full ? least(least_cap, least_high - least_high / 4) : least_cap / 2;
+    uint64_t spread = high - most(250, stubborn || full ? least(cap, high - high / 4) : cap / 2);
+    low = most(low, 250);
     if (sim.failure.result == MTWS_ERR_HTTP_STATUS && c->retry_after) {
         int64_t ahead = c->retry_date_ms - wall_clock_ms();
         low = most(low, c->retry_low_ms);
         low = most(low, c->retry_date_ms != 0 && ahead > 1000 ? (uint64_t)ahead - 1000 : 0);
-        high = most(high, c->retry_high_ms);
+        high = most(high, c->retry_high_ms + spread);
     }
     uint64_t got = (uint64_t)e->retry_ms;
     REQUIRE(e->retry_ms >= 0 && got >= low && got <= high + 1, "delay",

@@ -82,33 +82,91 @@ static void caps_grow(void) {
 /* Delays fill their interval evenly, and never leave it. */
 static void jitter(void) {
     static const struct {
-        uint64_t cap_ms;
+        uint64_t cap_ms, max_ms;
         bool full;
-        uint64_t low_ms;
+        uint64_t low_ms, high_ms;
     } rows[] = {
-        {1000, false, 250}, {30000, false, 250},     {250, false, 250}, {251, false, 250},
-        {1000, true, 750},  {30000, true, 22500},    {1001, true, 751}, {300, true, 250},
-        {250, true, 250},   {INT32_MAX, false, 250}, {400, true, 300},
+        /* from half of the cap to three times, */
+        {1000, 30000, false, 500, 3000},
+        {1500, 30000, false, 750, 4500},
+        {10000, 30000, false, 5000, 30000},
+        /* within the maximum */
+        {10001, 30000, false, 5000, 30000},
+        {25628, 30000, false, 12814, 30000},
+        {30000, 30000, false, 15000, 30000},
+        {1000, 1000, false, 500, 1000},
+        {INT32_MAX, INT32_MAX, false, INT32_MAX / 2, INT32_MAX},
+        /* and never under 250 ms */
+        {499, 30000, false, 250, 1497},
+        {250, 30000, false, 250, 750},
+        {250, 400, false, 250, 400},
+        {250, 250, false, 250, 250},
+        {250, 1, false, 250, 250},
+        /* a full delay: from the cap, or three quarters of the most */
+        {1000, 30000, true, 1000, 3000},
+        {7499, 30000, true, 7499, 22497},
+        {7500, 30000, true, 7500, 22500},
+        {22500, 30000, true, 22500, 30000},
+        {30000, 30000, true, 22500, 30000},
+        {1000, 1001, true, 751, 1001},
+        {250, 300, true, 250, 300},
+        {400, 400, true, 300, 400},
+        {250, 1, true, 250, 250},
+        {INT32_MAX, INT32_MAX, true, 1610612736, INT32_MAX},
     };
     mtws__random r;
     uint8_t seed[32] = {1, 2, 3};
     mtws__random_seed(&r, seed);
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
-        if (!test_begin("cap %d%s", (int)rows[i].cap_ms, rows[i].full ? ", full" : "")) continue;
-        uint64_t low = rows[i].low_ms, span = rows[i].cap_ms - low + 1, least = UINT64_MAX,
-                 most = 0;
+        if (!test_begin("cap %d, at most %d%s", (int)rows[i].cap_ms, (int)rows[i].max_ms,
+                        rows[i].full ? ", full" : "")) {
+            continue;
+        }
+        uint64_t low = rows[i].low_ms, high = rows[i].high_ms, span = high - low + 1;
+        uint64_t least = UINT64_MAX, most = 0;
         unsigned tenths[10] = {0};
         for (int k = 0; k < 20000; k++) {
-            uint64_t delay = mtws__backoff_jitter_ms(rows[i].cap_ms, rows[i].full, &r);
-            if (!CHECK(delay >= low && delay <= rows[i].cap_ms)) break;
+            uint64_t delay =
+                mtws__backoff_jitter_ms(rows[i].cap_ms, rows[i].max_ms, rows[i].full, 0, &r);
+            if (!CHECK(delay >= low && delay <= high)) break;
             if (delay < least) least = delay;
             if (delay > most) most = delay;
             tenths[(delay - low) * 10 / span]++;
         }
         CHECK(least - low <= span / 100);
-        CHECK(rows[i].cap_ms - most <= span / 100);
+        CHECK(high - most <= span / 100);
         for (int k = 0; k < 10 && span >= 100; k++) CHECK(tenths[k] > 1600 && tenths[k] < 2400);
         test_end();
+    }
+}
+
+/* Retry-After lengthens a delay and never shortens it; those whom a server told the same come back
+ * as far apart as their delays would have been, or a tenth of what it said. */
+static void retry_after(void) {
+    static const struct {
+        uint64_t cap_ms, after_ms, low_ms, high_ms;
+        bool full;
+    } rows[] = {
+        {1000, 1000, 1000, 3500, false},          {1000, 7000, 7000, 9500, false},
+        {1000, 7000, 7000, 9000, true},           {1000, 100, 500, 3000, false},
+        {1000, 3600000, 3600000, 3960000, false}, {30000, 60000, 60000, 75000, false},
+        {30000, 1, 15000, 30000, false},
+    };
+    mtws__random r;
+    uint8_t seed[32] = {4, 5, 6};
+    mtws__random_seed(&r, seed);
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        uint64_t least = UINT64_MAX, most = 0;
+        test_context("cap %d, Retry-After %d ms", (int)rows[i].cap_ms, (int)rows[i].after_ms);
+        for (int k = 0; k < 20000; k++) {
+            uint64_t delay =
+                mtws__backoff_jitter_ms(rows[i].cap_ms, 30000, rows[i].full, rows[i].after_ms, &r);
+            if (delay < least) least = delay;
+            if (delay > most) most = delay;
+        }
+        uint64_t span = rows[i].high_ms - rows[i].low_ms;
+        CHECK_RANGE(least, rows[i].low_ms, rows[i].low_ms + span / 20);
+        CHECK_RANGE(most, rows[i].high_ms - span / 20, rows[i].high_ms);
     }
 }
 
@@ -120,14 +178,14 @@ static void seeds_differ(void) {
         mtws__random x, y;
         mtws__random_seed(&x, a);
         mtws__random_seed(&y, b);
-        same +=
-            mtws__backoff_jitter_ms(30000, false, &x) == mtws__backoff_jitter_ms(30000, false, &y);
+        same += mtws__backoff_jitter_ms(30000, 30000, false, 0, &x) ==
+                mtws__backoff_jitter_ms(30000, 30000, false, 0, &y);
     }
     CHECK_TEXT(same <= 3, "%u of 1000 pairs drew the same", same);
 }
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {TEST_ROWS(caps), TEST(caps_grow), TEST_ROWS(jitter),
-                                       TEST(seeds_differ)};
+                                       TEST(retry_after), TEST(seeds_differ)};
     return TEST_MAIN(tests, argc, argv);
 }
