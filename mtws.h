@@ -3683,7 +3683,7 @@ typedef struct mtws__connection {
     bool close_heard;     /* the server's Close came */
     bool doomed;          /* failure says already why this connection ends */
     bool released;        /* mtws_release_queue */
-    int gaps;             /* restarts of deadlines since the last sign of life */
+    int gaps;             /* restarts of this phase's deadlines since a question was answered */
     uint64_t deadline_us; /* of the present phase; UINT64_MAX: none */
     uint64_t opened_us;
     char key[MTWS__KEY_SIZE + 1];
@@ -4329,7 +4329,6 @@ MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
             ws->stats.bytes_received += (uint64_t)got;
             c->unparsed = true;
             mtws__client_heart(ws)->alive_us = ws->now_us;
-            c->gaps = 0;
             /* Plain TCP gives all it has, so a short read saves the one that says AGAIN. */
             c->drained = ws->own_net && (size_t)got < room;
             c->readable = !c->drained;
@@ -4521,6 +4520,7 @@ MTWS_PRIVATE void mtws__client_opened(mtws_client *ws) {
         0x80; /* a heartbeat in JSON may be a Ping, which must not be taken for the other's */
     mtws__heartbeat_start(&c->beat, json ? interval_us : 0, timeout_us, nonce, ws->now_us);
     c->phase = MTWS__PHASE_OPEN;
+    c->gaps = 0;
     c->deadline_us = UINT64_MAX;
     c->opened_us = c->flushed_us = ws->now_us;
     c->unparsed = true;
@@ -4659,6 +4659,7 @@ MTWS_PRIVATE void mtws__client_on_close(mtws_client *ws) {
             mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
         c->deadline_us = ws->stopping ? ws->stop_deadline_us : deadline;
         c->phase = MTWS__PHASE_CLOSING;
+        if (!ws->stopping) c->gaps = 0;
     }
     mtws__client_flush(ws);
 }
@@ -4682,6 +4683,8 @@ MTWS_PRIVATE void mtws__client_on_ping(mtws_client *ws) {
 }
 
 MTWS_PRIVATE void mtws__client_round_trip(mtws_client *ws, const mtws__ping *ping) {
+    /* An answer is a sign of life, but the end is not put off by it. */
+    if (!ws->stopping) ws->connection.gaps = 0;
     uint64_t now_us = mtws__client_fresh_us(ws);
     uint64_t rtt = mtws__min_u64(now_us - mtws__min_u64(ping->sent_us, now_us), UINT32_MAX);
     ws->stats.rtt_us = rtt == 0 ? 1 : (uint32_t)rtt;
@@ -5788,6 +5791,7 @@ MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char 
         return MTWS_OK;
     }
     ws->stopping = true;
+    c->gaps = 0;
     ws->stop_code = code;
     memcpy(ws->stop_reason, text.data, text.size);
     ws->stop_reason[text.size] = 0;

@@ -1434,6 +1434,53 @@ static void late_polls_of_a_dead_link(void) {
     peer_finish(&p);
 }
 
+/* ... whatever the server sends meanwhile, and in whatever phase. */
+static void late_polls_of_a_busy_server(void) {
+    static const struct {
+        const char *name;
+        peer_plan plan;
+        const char *sends; /* between two polls */
+        bool stops;
+        mtws_result result;
+    } rows[] = {
+        {"messages and no Pong", {.no_pong = true}, "text:x", false, MTWS_ERR_HEARTBEAT},
+        {"an answer byte by byte", {.no_answer = true}, NULL, false, MTWS_ERR_TIMEOUT},
+        {"Pongs, and parts that never end", {0}, "ping:x", true, MTWS_OK},
+        {"no Close, and messages", {.no_close = true}, "text:x", true, MTWS_ERR_TIMEOUT},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (!test_begin("%s", rows[i].name)) continue;
+        peer p;
+        peer_init(&p);
+        p.plans = &rows[i].plan;
+        p.plan_count = 1;
+        p.options.max_reconnect_attempts = MTWS_OFF;
+        p.options.heartbeat_interval_ms = 1000;
+        peer_start(&p);
+        peer_run(&p);
+        if (rows[i].stops) {
+            if (!rows[i].plan.no_close) {
+                mtws_result sent =
+                    mtws_send_part(p.ws, MTWS_TEXT, "x", 1, true, false, &p.last_id);
+                CHECK_INT(sent, MTWS_OK);
+            }
+            CHECK_INT(mtws_disconnect(p.ws, 0, NULL), MTWS_OK);
+        }
+        int rounds = 0;
+        for (; rounds < 40 && (p.last_state == MTWS_STATE_CONNECTED || p.last_state == MTWS_STATE_CONNECTING); rounds++) {
+            if (rows[i].sends != NULL) peer_stream(&p, rows[i].sends);
+            else peer_send(&p, "HTTP/1.1 101 It never ends, this text" + rounds % 30, 1);
+            peer_sleep(&p, 25000);
+            peer_run(&p);
+        }
+        CHECK_RANGE(rounds, 1, 7);
+        const peer_event *last = peer_last_state(&p, p.last_state);
+        if (CHECK(last != NULL)) CHECK_INT(last->event.result, rows[i].result);
+        peer_finish(&p);
+        test_end();
+    }
+}
+
 /* The wall clock jumps by ten years, either way, at any time: nothing changes. */
 static void clock_life(peer *p, int64_t jump_ms, int when) {
     static const peer_plan plans[] = {{.open_again = 3},
@@ -2467,6 +2514,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(dead_links_are_noticed),
         TEST(slow_pongs),
         TEST_ROWS(sleeps),
+        TEST_ROWS(late_polls_of_a_busy_server),
         TEST_ROWS(late_polls),
         TEST(late_polls_of_a_dead_link),
         TEST(wall_clock_jumps),
