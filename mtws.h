@@ -3641,6 +3641,7 @@ enum {
     MTWS__OFFER_MAX = 16384, /* bytes of one write to a transport of the user's: a TLS record */
     MTWS__BEAT_MAX = 512,    /* longer messages are not looked at for heartbeats in JSON */
     MTWS__STAMP_MAX = 32,    /* a timestamp in JSON, as written */
+    MTWS__STAMP_BITS = 52,   /* of ours: with more, what counts in doubles would not repeat them */
     MTWS__WATCH_US = 10000,  /* between two looks at network changes, where nothing tells of one */
     MTWS__SECRET_MIN = 4,    /* shorter words are not taken for secrets */
     MTWS__REQUEST_EXTRA = 512, /* the request's own lines, beside what the user gives */
@@ -4880,7 +4881,8 @@ MTWS_PRIVATE void mtws__client_make_beat(mtws_client *ws) {
         c->beat_stamp[0] = 0;
     } else {
         /* Two heartbeats need two timestamps, whatever the wall clock does. */
-        ws->last_stamp = c->beat_sending = mtws__max_u64(unix_ms, ws->last_stamp + 1);
+        uint64_t stamp = mtws__min_u64(unix_ms, (uint64_t)1 << MTWS__STAMP_BITS);
+        ws->last_stamp = c->beat_sending = mtws__max_u64(stamp, ws->last_stamp + 1);
         c->beat_wanted = false;
         mtws__writer_text(&w, "{\"type\":\"heartbeat\",\"timestamp\":");
         mtws__writer_number(&w, c->beat_sending);

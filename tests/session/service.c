@@ -700,6 +700,7 @@ static void fresh_timestamps(void) {
         {"it jumps back by a second", false, -1000},
         {"it jumps back by three seconds", false, -3000},
         {"it stands still and jumps back", true, -1},
+        {"it jumps to before 1970", false, -2208988800000},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         if (!test_begin("%s", rows[i].name)) continue;
