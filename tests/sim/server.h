@@ -332,7 +332,7 @@ static void server_takes_beat(conn *c, const out_item *item)
     snprintf(text, sizeof text, RNG_PICK(&sim.server, forms), (unsigned long long)item->id);
     server_json(c, text);
     if (!c->bad && !c->silent && c->server == SERVER_OPEN) {
-        server_mark(c, IN_BEAT, item->id);
+        server_mark(c, IN_BEAT, item->end);
     }
 }
 

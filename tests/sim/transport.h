@@ -121,6 +121,20 @@ static void conn_pong_read(conn *c, uint64_t ping_end)
     c->answer_unsure = c->answer_unsure || sim.paused || has(T_JSON_BEAT);
 }
 
+/* An answer in JSON answers what its heartbeat asked before. */
+static void conn_beat_read(conn *c, uint64_t beat_end)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < c->asked_count; i++) {
+        if (!c->pings_asked[i].beat || c->pings_asked[i].end > beat_end) {
+            c->pings_asked[left++] = c->pings_asked[i];
+        }
+    }
+    c->asked_count = left;
+    c->answered = true;
+    c->answer_unsure = c->answer_unsure || sim.paused;
+}
+
 /* The client has read so far: what does it know by now? */
 static void conn_was_read(conn *c)
 {
@@ -134,8 +148,7 @@ static void conn_was_read(conn *c)
         } else if (item->kind == IN_PING) {
             c->ping_read = item->value;
         } else if (item->kind == IN_BEAT) {
-            c->answered = true;
-            c->answer_unsure = c->answer_unsure || sim.paused;
+            conn_beat_read(c, item->value);
         } else if (item->kind == IN_CLOSE && !c->close_read) {
             c->close_read = true;
             c->close_read_us = sim.now_us;

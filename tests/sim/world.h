@@ -93,10 +93,10 @@ typedef struct tap {
 enum { STAGE_NONE, STAGE_CONNECTING, STAGE_REFUSED, STAGE_UP, STAGE_CLOSED };
 enum { SERVER_REQUEST, SERVER_ANSWERING, SERVER_OPEN, SERVER_CLOSING, SERVER_GONE };
 
-/* A Ping of the client's that is wholly written. Those of its two heartbeats differ in the nonce. */
+/* A Ping of the client's that is wholly written. */
 typedef struct asked {
     uint64_t end, us;
-    uint8_t nonce;
+    bool beat; /* of the heartbeat in JSON, which may be a Ping within a message */
 } asked;
 
 typedef struct conn {
