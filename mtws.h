@@ -3747,7 +3747,8 @@ struct mtws_client {
     bool in_vain;     /* the last failure was of such an attempt */
     int watch;        /* a descriptor that tells of network changes; -1 */
     uint64_t watched_us;
-    uint64_t moved; /* bytes in and out, when mtws_poll was last called */
+    uint64_t worked_us; /* when there was last a turn for more than settled messages */
+    uint64_t moved;     /* bytes in and out, when mtws_poll was last called */
     bool network_changed;
     bool manual_offline; /* mtws_set_network, where options.network is MANUAL */
     uint64_t retry_us;
@@ -5267,6 +5268,15 @@ MTWS_PRIVATE void mtws__client_stop(mtws_client *ws, mtws_event *event) {
     mtws__client_move(ws, MTWS__CAUSE_STOP, event);
 }
 
+/* Whether the rest needs its turn although messages were settled: a program that polls once a
+ * frame, and brings about an event each time, could keep it waiting for ever. */
+MTWS_PRIVATE bool mtws__client_starves(const mtws_client *ws) {
+    bool resting = ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
+    bool ends = ws->pending == MTWS__CAUSE_STOP || ws->stop_now;
+    if (ends || (resting && !ws->connect_asked && !ws->retry_asked)) return false;
+    return ws->now_us - ws->worked_us >= MTWS__FLUSH_US;
+}
+
 /* One step of the whole client: 1: *event was filled; 0: nothing more to do now; MTWS_ERR_IDLE. */
 MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
     mtws__connection *c = &ws->connection;
@@ -5277,7 +5287,8 @@ MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
         mtws__client_move(ws, MTWS__CAUSE_FAILED, event);
         return 1;
     }
-    if (mtws__client_report(ws, event)) return 1;
+    if (!mtws__client_starves(ws) && mtws__client_report(ws, event)) return 1;
+    ws->worked_us = ws->now_us;
     if (ws->pending == MTWS__CAUSE_STOP || ws->stop_now) {
         mtws__client_stop(ws, event);
         return 1;

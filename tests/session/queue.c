@@ -1040,6 +1040,32 @@ static void drop_oldest(void) {
     peer_finish(&p);
 }
 
+/* A program that polls once a frame, and brings about an event each time: that does not keep the
+ * connection waiting, nor the attempt at one. */
+static void an_event_each_poll(void) {
+    static const peer_plan plans[] = {{.die_at = 600}, {0}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.options.max_queue_size = 100;
+    p.options.drop_oldest = true;
+    CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+    uint64_t taken = 20;
+    for (unsigned i = 0; i < 20; i++) queue_number(&p, i, 30, 0);
+    peer_start(&p);
+    for (unsigned i = 20; i < 500; i++) {
+        for (unsigned k = 0; k < 8; k++) taken += queue_number(&p, i, 30, 0) == MTWS_OK;
+        peer_poll(&p);
+        peer_sleep(&p, 16);
+    }
+    CHECK_INT(p.connections, 2);
+    CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+    CHECK_TEXT(p.message_count > 100, "%zu messages have arrived", p.message_count);
+    peer_advance(&p, 1000);
+    CHECK_UINT(p.settled, taken);
+    peer_finish(&p);
+}
+
 /* ---- time, order, clearing ------------------------------------------------------------------- */
 
 static void time_to_live(void) {
@@ -1591,6 +1617,7 @@ int main(int argc, char **argv) {
         TEST(queue_full_of_tiny_messages),
         TEST(the_ring_goes_round),
         TEST(drop_oldest),
+        TEST(an_event_each_poll),
         TEST(time_to_live),
         TEST(no_expiry_on_the_wire),
         TEST(held_until_released),

@@ -616,6 +616,7 @@ static void world_start(uint64_t seed, const trait_mask *allowed_traits, unsigne
     sim.entropy.state = rng_mix(seed ^ 0x656e74u);
     sim.now_us = sim.plan.start_us;
     sim.open_from = 1;
+    sim.passed = NEVER;
     sim.retry_us = sim.again_us = sim.destroy_us = sim.confirm_us = NEVER;
     sim.open_by_us = sim.settle_by_us = NEVER;
     sim.at_rest = true;

@@ -63,6 +63,18 @@ static message *model_sent(uint64_t id, size_t size, uint8_t kind, unsigned flag
     return m;
 }
 
+/* Whether a message with MTWS_FIRST is to leave before others on this connection. */
+static bool first_waits(const conn *c)
+{
+    bool any = false;
+    uint64_t from = sim.first_waiting > 0 && sim.first_conn == c->serial ? sim.open_from : NEVER;
+    for (uint64_t id = from; id <= sim.count && !any; id++) {
+        const message *m = &sim.messages[id];
+        any = m->queue == CLASS_FIRST && m->fate == FATE_OPEN && m->left == 0 && !m->cleared;
+    }
+    return any;
+}
+
 static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
 {
     const tap *t = &c->tap;
@@ -72,11 +84,13 @@ static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
         REQUIRE(!sim.plan.options.hold_queue || c->released, "held queue",
                 "message %llu left while the queue was held", (unsigned long long)id);
         uint64_t from = most(t->last_main + 1, sim.open_from);
-        for (uint64_t i = from; i < id && !has(T_TTL) && !has(T_NAMELESS); i++) {
-            const message *before = &sim.messages[i];
-            REQUIRE(before->queue != CLASS_MAIN || before->fate != FATE_OPEN, "message passed over",
-                    "message %llu was written, but %llu before it was not", (unsigned long long)id,
-                    (unsigned long long)i);
+        for (uint64_t i = from; i < id && !has(T_NAMELESS); i++) {
+            message *before = &sim.messages[i];
+            if (before->queue == CLASS_MAIN && before->fate == FATE_OPEN) { /* or not told yet */
+                before->passed_by = id;
+                before->passed_conn = c->serial;
+                sim.passed = least(sim.passed, i);
+            }
         }
     } else if (m->queue == CLASS_FIRST) {
         REQUIRE(id > t->last_first, "order on the wire", "FIRST %llu was written behind %llu",
@@ -91,7 +105,7 @@ static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
                 (unsigned long long)id, (unsigned long long)sim.last_part);
     }
     if (m->queue != CLASS_FIRST && !locked && !has(T_NAMELESS)) {
-        REQUIRE(sim.first_waiting == 0 || sim.first_conn != c->serial, "FIRST overtaken",
+        REQUIRE(!first_waits(c), "FIRST overtaken",
                 "message %llu was begun while one with MTWS_FIRST waited", (unsigned long long)id);
     }
 }
@@ -729,6 +743,18 @@ static void model_pongs(void)
     }
 }
 
+/* What was not written in its turn must have been settled. */
+static void model_passed(void)
+{
+    for (uint64_t id = sim.passed; id <= sim.count && conn_held(conn_now()); id++) {
+        const message *m = &sim.messages[id];
+        REQUIRE(m->fate != FATE_OPEN || m->passed_conn != sim.serial, "message passed over",
+                "message %llu was written, but %llu before it was not",
+                (unsigned long long)m->passed_by, (unsigned long long)id);
+    }
+    sim.passed = NEVER;
+}
+
 /* mtws_poll said that there is nothing more now: every event has been handed over. */
 static void model_at_rest(int result)
 {
@@ -741,6 +767,7 @@ static void model_at_rest(int result)
             "online", "WAITING_FOR_NETWORK, and mtws_set_network said that it is back");
     REQUIRE(!sim.stop_asked || sim.state == MTWS_STATE_CONNECTED, "stop",
             "mtws_disconnect, and the state stays %d", sim.state);
+    model_passed();
     REQUIRE(!sim.refused || queue_has_open(sim.refused_queue), "writable lost",
             "a message was refused, all is settled, and no WRITABLE came");
     mtws_stats s;

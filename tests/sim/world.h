@@ -197,6 +197,8 @@ typedef struct message {
     uint64_t left_end; /* offset there */
     uint64_t sent_us;
     uint64_t blames; /* closes that looked like a refusal, before it was sent */
+    uint64_t passed_by;   /* a later message that was written first ... */
+    uint32_t passed_conn; /* ... on this connection */
     uint8_t key[4];
 } message;
 
@@ -258,6 +260,7 @@ typedef struct world {
     uint32_t first_conn;       /* on that connection */
     uint64_t first_progress;   /* since then */
     uint64_t last_part;        /* the latest message in parts */
+    uint64_t passed;           /* the first message that another was written ahead of */
 
     /* The program, and what it knows. */
     mtws_client *ws;
