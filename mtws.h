@@ -3871,6 +3871,13 @@ MTWS_PRIVATE bool mtws__client_seed(mtws_client *ws) {
 
 /* ---- words --------------------------------------------------------------------------------- */
 
+/* A text in which secrets are to be masked. They are looked for in it as it was, since one may be
+ * a part of another. */
+typedef struct mtws__redaction {
+    char plain[MTWS__LOG_MAX];
+    char *text;
+} mtws__redaction;
+
 /* How much of the text's start is the secret, as it is or with its percent escapes decoded; 0: it
  * is not. */
 MTWS_PRIVATE size_t mtws__client_secret_at(const char *text, mtws__span secret, bool decode) {
@@ -3887,24 +3894,25 @@ MTWS_PRIVATE size_t mtws__client_secret_at(const char *text, mtws__span secret, 
 }
 
 /* Overwrites each occurrence of the secret with asterisks. */
-MTWS_PRIVATE void mtws__client_redact_word(char *text, mtws__span secret) {
+MTWS_PRIVATE void mtws__client_redact_word(mtws__redaction *r, mtws__span secret) {
     if (secret.size < MTWS__SECRET_MIN) return;
-    for (; *text != 0; text++) {
-        size_t size = mtws__client_secret_at(text, secret, false);
-        if (size == 0) size = mtws__client_secret_at(text, secret, true);
-        if (size > 0) memset(text, '*', size);
+    for (size_t i = 0; r->plain[i] != 0; i++) {
+        size_t size = mtws__client_secret_at(r->plain + i, secret, false);
+        if (size == 0) size = mtws__client_secret_at(r->plain + i, secret, true);
+        if (size > 0) memset(r->text + i, '*', size);
     }
 }
 
 /* Every part of the value that stands between separators may be a secret of its own. */
-MTWS_PRIVATE void mtws__client_redact_words(char *text, mtws__span value, const char *separators) {
+MTWS_PRIVATE void mtws__client_redact_words(mtws__redaction *r, mtws__span value,
+                                            const char *separators) {
     while (value.size > 0) {
         mtws__span word = value;
         word.size = 0;
         while (word.size < value.size && !strchr(separators, (char)value.data[word.size])) {
             word.size++;
         }
-        mtws__client_redact_word(text, word);
+        mtws__client_redact_word(r, word);
         size_t passed = mtws__min_size(word.size + 1, value.size);
         value.data += passed;
         value.size -= passed;
@@ -3925,7 +3933,7 @@ MTWS_PRIVATE bool mtws__client_is_secret_header(mtws__span name) {
 }
 
 /* Basic credentials hold user and password in base64. */
-MTWS_PRIVATE void mtws__client_redact_basic(char *text, mtws__span value) {
+MTWS_PRIVATE void mtws__client_redact_basic(mtws__redaction *r, mtws__span value) {
     uint8_t decoded[MTWS__REASON_MAX];
     mtws__span userinfo;
     if (value.size < 6 || memcmp(value.data, "Basic ", 6) != 0) return;
@@ -3933,11 +3941,11 @@ MTWS_PRIVATE void mtws__client_redact_basic(char *text, mtws__span value) {
     value.size -= 6;
     userinfo.data = decoded;
     userinfo.size = mtws__base64_decode(decoded, sizeof decoded, value);
-    mtws__client_redact_words(text, userinfo, ":");
+    mtws__client_redact_words(r, userinfo, ":");
 }
 
 /* Credentials in lines of headers. */
-MTWS_PRIVATE void mtws__client_redact_headers(char *text, const char *at, size_t size) {
+MTWS_PRIVATE void mtws__client_redact_headers(mtws__redaction *r, const char *at, size_t size) {
     const char *end = at + size;
     while (at < end) {
         mtws__span name, value;
@@ -3947,15 +3955,15 @@ MTWS_PRIVATE void mtws__client_redact_headers(char *text, const char *at, size_t
         value.data = name.data + name.size + 2;
         value.size = strcspn((const char *)value.data, "\r");
         if (mtws__client_is_secret_header(name)) {
-            mtws__client_redact_words(text, value, " ;,=\"");
-            mtws__client_redact_basic(text, value);
+            mtws__client_redact_words(r, value, " ;,=\"");
+            mtws__client_redact_basic(r, value);
         }
         at = (const char *)value.data + value.size + 2;
     }
 }
 
 /* The values of a query, which begins behind the target's '?' and ends at a space or the end. */
-MTWS_PRIVATE void mtws__client_redact_query(char *text, const char *target) {
+MTWS_PRIVATE void mtws__client_redact_query(mtws__redaction *r, const char *target) {
     const char *at = target + strcspn(target, "? ");
     while (*at == '?' || *at == '&') {
         at++;
@@ -3964,7 +3972,7 @@ MTWS_PRIVATE void mtws__client_redact_query(char *text, const char *target) {
         mtws__span value;
         value.data = (const uint8_t *)++at;
         value.size = strcspn(at, "& ");
-        mtws__client_redact_word(text, value);
+        mtws__client_redact_word(r, value);
         at += value.size;
     }
 }
@@ -3973,15 +3981,20 @@ MTWS_PRIVATE void mtws__client_redact_query(char *text, const char *target) {
  * the URL's userinfo and the values of its query are masked, even where a server echoes them; those
  * of the last request too, since the program may have set others meanwhile. */
 MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
-    mtws__client_redact_headers(text, ws->texts + ws->headers_at, ws->headers_size);
+    mtws__redaction redaction, *r = &redaction;
+    size_t size = strlen(text) + 1;
+    MTWS_ASSERT(size <= sizeof r->plain);
+    memcpy(r->plain, text, size);
+    r->text = text;
+    mtws__client_redact_headers(r, ws->texts + ws->headers_at, ws->headers_size);
     if (ws->request[0] != 0) {
         size_t line_size = strcspn(ws->request, "\n") + 1;
-        mtws__client_redact_query(text, ws->request + strcspn(ws->request, " ") + 1);
-        mtws__client_redact_headers(text, ws->request + line_size, strlen(ws->request) - line_size);
+        mtws__client_redact_query(r, ws->request + strcspn(ws->request, " ") + 1);
+        mtws__client_redact_headers(r, ws->request + line_size, strlen(ws->request) - line_size);
     }
     if (!ws->has_url) return;
-    mtws__client_redact_query(text, ws->texts + ws->target_at);
-    mtws__client_redact_words(text, mtws__span_of(ws->texts + ws->userinfo_at), ":");
+    mtws__client_redact_query(r, ws->texts + ws->target_at);
+    mtws__client_redact_words(r, mtws__span_of(ws->texts + ws->userinfo_at), ":");
 }
 
 #if defined(__GNUC__)

@@ -2186,6 +2186,23 @@ static void earlier_secrets_are_kept(void) {
 }
 
 /* Refused arguments are not told either. */
+/* A secret that is a part of another does not spoil the search for that. */
+static void secrets_within_secrets(void) {
+    static const mtws_pair headers[] = {{"Authorization", "Bearer CANARY1288CANARY"}, {NULL, NULL}};
+    for (int i = 0; i < 2; i++) {
+        peer p;
+        peer_init(&p);
+        p.url = i == 0 ? "ws://server.example/?x=1288" : "ws://u:1288CANARY@server.example/";
+        p.options.headers = headers;
+        peer_open_up(&p);
+        peer_stream(&p, "close:4000,CANARY1288CANARY%20or%201288");
+        peer_advance(&p, 1000);
+        CHECK(!peer_told(&p, "CANARY"));
+        CHECK(i == 1 || !peer_told(&p, "1288"));
+        peer_finish(&p);
+    }
+}
+
 static void secrets_of_bad_arguments(void) {
     static const mtws_pair bad[] = {{"Authorization", "CANARY\r\n"}, {NULL, NULL}};
     peer p;
@@ -2534,6 +2551,7 @@ int main(int argc, char **argv) {
         TEST(headers_of_the_answer),
         TEST_ROWS(secrets_are_kept),
         TEST(earlier_secrets_are_kept),
+        TEST(secrets_within_secrets),
         TEST(secrets_of_bad_arguments),
         TEST(reasons_are_clean),
         TEST_ROWS(bad_options),
