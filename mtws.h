@@ -5685,13 +5685,16 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
     }
     mtws__writer_put(&w, "", 1);
 
+    /* The request has it in base64, which is longer. */
+    size_t plain = w.size - userinfo_at - 1;
+    size_t growth = (plain + 2) / 3 * 4 - plain;
     size_t at = ws->headers_at + ws->headers_size;
-    if (w.full || w.size > sizeof ws->texts - at) return MTWS_ERR_TOO_BIG;
+    if (w.full || w.size + growth > sizeof ws->texts - at) return MTWS_ERR_TOO_BIG;
     memcpy(ws->texts + at, scratch, w.size);
     ws->host_field_at = at;
     ws->target_at = at + target_at;
     ws->userinfo_at = at + userinfo_at;
-    ws->texts_size = at + w.size;
+    ws->texts_size = at + w.size + growth;
     ws->has_userinfo = url.userinfo.size > 0;
     ws->has_url = true;
     for (size_t i = 0; i < url.host.size; i++) ws->host[i] = mtws__lower((char)url.host.data[i]);

@@ -1793,6 +1793,44 @@ static void too_many_headers(void) {
     peer_finish(&p);
 }
 
+/* Userinfo leaves in base64, a third longer: what is taken fits the request, whatever else is set. */
+static void long_userinfo(void) {
+    static const size_t sizes[] = {3000, 6000, 6080, 6090, 6091, 6092, 6093, 6094, 6095,
+                                   6096, 6097, 6098, 6099, 6100, 6101, 6120, 6400, 8100};
+    char url[9000], value[9000];
+    bool taken = true;
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        test_context("%zu bytes", sizes[i]);
+        peer p;
+        peer_init(&p);
+        CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+        memcpy(url, "ws://u:", 7);
+        memset(url + 7, 'p', sizes[i]);
+        memcpy(url + 7 + sizes[i], "@server.example/", 17);
+        mtws_result result = mtws_connect(p.ws, url, NULL);
+        CHECK(result == MTWS_OK || result == MTWS_ERR_TOO_BIG);
+        CHECK(taken || result == MTWS_ERR_TOO_BIG); /* no longer one fits again */
+        taken = result == MTWS_OK;
+        /* Every byte that is left goes to a header. */
+        size_t size = sizeof value - 1;
+        memset(value, 'v', size);
+        while (taken && size > 0) {
+            value[size] = '\0';
+            if (mtws_set_header(p.ws, "X", value) == MTWS_OK) break;
+            size--;
+        }
+        if (taken) {
+            CHECK(peer_reach(&p, MTWS_STATE_CONNECTED, 1000));
+            const char *authorization = peer_request_header(&p, "Authorization");
+            size_t encoded = (sizes[i] + 2 + 2) / 3 * 4;
+            CHECK(authorization != NULL && strlen(authorization) == 6 + encoded);
+            CHECK_RANGE(encoded + size, MTWS_REQUEST_MAX - 40, MTWS_REQUEST_MAX);
+        }
+        peer_finish(&p);
+    }
+    CHECK(!taken);
+}
+
 static void bad_subprotocols(void) {
     static const char *const rows[] = {"a b", "a,,b",  ",a",       "a,",     "a, a",  "a\r\n",
                                        "a;b", "\"a\"", "\xc3\xa4", "a,\x01", "a b, c"};
@@ -2542,6 +2580,7 @@ int main(int argc, char **argv) {
         TEST(bad_urls),
         TEST(bad_headers),
         TEST(too_many_headers),
+        TEST(long_userinfo),
         TEST(bad_subprotocols),
         TEST_ROWS(answers),
         TEST(a_nul_in_the_answer),
