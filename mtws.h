@@ -349,7 +349,8 @@ typedef struct mtws_event {
     bool first, last;      /* both true but for parts, when options.stream_messages; a STATE event
                               after parts without last: that message was cut off */
     bool written;          /* DROPPED: it had left whole, so the server may have it */
-    uint64_t first_id, id; /* a range, less the ids that an earlier event settled */
+    uint64_t first_id, id; /* all the messages from the one to the other; no other event names any
+                              of them */
 } mtws_event;
 
 typedef enum mtws_heartbeat {
@@ -2706,7 +2707,6 @@ typedef struct mtws__queue {
 
 typedef struct mtws__range {
     uint64_t first_id, id;
-    uint64_t count;     /* less than the ids from the first to the last, where some were settled */
     mtws_result result; /* MTWS_OK: delivered */
     bool left;
 } mtws__range;
@@ -3182,7 +3182,6 @@ MTWS_PRIVATE bool mtws__queue_report(mtws__queue *q, mtws__range *out) {
     if (q->carry.id != 0) {
         out->first_id = q->carry.first_id;
         out->id = q->carry.id;
-        out->count = out->id - out->first_id + 1;
         out->result = (mtws_result)q->carry.result;
         out->left = q->carry.left != 0;
         q->carry.id = 0;
@@ -3199,16 +3198,13 @@ MTWS_PRIVATE bool mtws__queue_report(mtws__queue *q, mtws__range *out) {
     out->first_id = e->first_id;
     out->result = fate == MTWS__DELIVERED ? MTWS_OK : (mtws_result)e->result;
     out->left = e->left != 0;
-    out->count = 0;
     for (;;) {
         out->id = e->id;
-        if (e->fate != MTWS__REPORTED) out->count += e->id - e->first_id + 1;
-        q->unreported -= e->fate != MTWS__REPORTED;
+        q->unreported--;
         e->fate = MTWS__REPORTED;
         if (++number == q->end) break;
         e = mtws__queue_entry(q, number);
-        if (e->first_id != out->id + 1) break;
-        if (e->fate != MTWS__REPORTED && !mtws__queue_alike(e, fate, out)) break;
+        if (e->first_id != out->id + 1 || !mtws__queue_alike(e, fate, out)) break;
     }
     mtws__queue_carry(q);
     return true;
@@ -5240,10 +5236,11 @@ MTWS_PRIVATE bool mtws__client_report(mtws_client *ws, mtws_event *event) {
         event->result = range.result;
         event->written = !delivered && range.left;
         if (!delivered) {
-            ws->stats.dropped += range.count;
+            uint64_t count = range.id - range.first_id + 1;
+            ws->stats.dropped += count;
             mtws__log(ws, MTWS_LOG_WARN, "dropped",
                       "%llu messages with ids from %llu to %llu are dropped: %s",
-                      (unsigned long long)range.count, (unsigned long long)range.first_id,
+                      (unsigned long long)count, (unsigned long long)range.first_id,
                       (unsigned long long)range.id, mtws__result_text(range.result));
         }
         return true;

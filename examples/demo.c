@@ -234,10 +234,9 @@ static void show_state(const demo *d, const mtws_event *change) {
     say(d, "client", text);
 }
 
-/* A range of ids may hold some that an earlier event has settled. */
 static void settle(demo *d, const mtws_event *event, fate which) {
     for (uint64_t id = event->first_id; id <= event->id && id <= d->sent; id++)
-        if (d->fates[id] == UNSETTLED) d->fates[id] = which;
+        d->fates[id] = which;
 }
 
 static void note_delivery(demo *d) {

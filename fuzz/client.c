@@ -260,13 +260,11 @@ static bool may_drop(const sent *s, mtws_result result) {
 }
 
 static void take_fates(const mtws_event *e) {
-    uint64_t news = 0;
     CHECK(e->first_id > 0 && e->first_id <= e->id && e->id < w.next_id);
     for (uint64_t id = e->first_id; id <= e->id; id++) {
         sent *s = &w.list[id];
-        if (s->settled) continue;
+        CHECK(!s->settled);
         s->settled = true;
-        news++;
         if (e->type == MTWS_EVENT_DELIVERED) {
             CHECK(s->got > 0);
             CHECK(w.options.confirm != MTWS_CONFIRM_PROGRAM || id <= w.confirmed_id);
@@ -277,7 +275,7 @@ static void take_fates(const mtws_event *e) {
         }
         if (p.part_id == id) p.part_id = 0;
     }
-    CHECK(news > 0 && !w.list[e->id].parts == !w.list[e->first_id].parts);
+    CHECK(!w.list[e->id].parts == !w.list[e->first_id].parts);
 }
 
 static void take_writable(void) {

@@ -833,15 +833,13 @@ static void peer_settle(peer *p, const mtws_event *event) {
         memset(p->fates + p->fate_capacity, 0, capacity - p->fate_capacity);
         p->fate_capacity = capacity;
     }
-    /* A range may hold ids that were settled before, but not begin with one. */
-    if (p->fates[event->first_id] != 0) {
-        peer_wrong(p, "message %llu is settled twice", (unsigned long long)event->first_id);
-    }
     for (uint64_t id = event->first_id; id <= event->id; id++) {
-        if (p->fates[id] == 0) {
-            p->fates[id] = event->type == MTWS_EVENT_DELIVERED ? 1 : 2;
-            p->settled++;
+        if (p->fates[id] != 0) {
+            peer_wrong(p, "message %llu is settled twice", (unsigned long long)id);
+            return;
         }
+        p->fates[id] = event->type == MTWS_EVENT_DELIVERED ? 1 : 2;
+        p->settled++;
     }
 }
 

@@ -543,6 +543,33 @@ static void at_most_once_option(void) {
     peer_finish(&p);
 }
 
+/* No event names a message that another settled, so a program may count by subtraction. */
+static void no_range_over_settled_ones(void) {
+    static const peer_plan plans[] = {{.no_pong = true}, {0}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    peer_open_up(&p);
+    peer_queue_text(&p, "one");
+    peer_queue(&p, MTWS_TEXT, "two", 3, MTWS_ONCE);
+    peer_queue_text(&p, "three");
+    peer_run(&p);
+    peer_end(&p, MTWS_IO_ERROR);
+    peer_advance(&p, 5000);
+    CHECK_STR(peer_client_said(&p), "text:one text:two text:three text:one text:three /");
+    uint64_t dropped = 0, delivered = 0;
+    for (size_t i = 0; i < p.event_count; i++) {
+        const mtws_event *event = &p.events[i].event;
+        uint64_t count = event->id - event->first_id + 1;
+        dropped += event->type == MTWS_EVENT_DROPPED ? count : 0;
+        delivered += event->type == MTWS_EVENT_DELIVERED ? count : 0;
+    }
+    CHECK_UINT(dropped, 1);
+    CHECK_UINT(delivered, 2);
+    check_fates(&p, 3, 2);
+    peer_finish(&p);
+}
+
 /* MTWS_NO_QUEUE and MTWS_FIRST belong to the connection: DROPPED with it, never sent again. */
 static void bound_to_the_connection(void) {
     static const unsigned flags[] = {MTWS_NO_QUEUE, MTWS_FIRST, MTWS_FIRST | MTWS_NO_QUEUE,
@@ -1603,6 +1630,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(dies_again_and_again),
         TEST_ROWS(at_most_once),
         TEST(at_most_once_option),
+        TEST(no_range_over_settled_ones),
         TEST_ROWS(bound_to_the_connection),
         TEST(fresh_masks_each_time),
         TEST(confirmation_needs_a_pong),

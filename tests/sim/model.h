@@ -263,28 +263,23 @@ static void model_dropped_one(uint64_t id, mtws_result result, bool written)
     model_settle(id, FATE_DROPPED);
 }
 
-/* A range, less the ids that an earlier event settled. */
 static void model_settled(const mtws_event *e)
 {
     bool delivered = e->type == MTWS_EVENT_DELIVERED;
-    uint64_t news = 0;
     REQUIRE(e->first_id >= 1 && e->first_id <= e->id && e->id <= sim.count, "range",
             "an event of messages %llu to %llu, of %llu", (unsigned long long)e->first_id,
             (unsigned long long)e->id, (unsigned long long)sim.count);
     REQUIRE(delivered || e->result < 0, "result", "DROPPED with result %d", e->result);
     for (uint64_t id = e->first_id; id <= e->id; id++) {
-        if (sim.messages[id].fate != FATE_OPEN) {
-            continue;
-        }
-        news++;
+        REQUIRE(sim.messages[id].fate == FATE_OPEN, "settled twice",
+                "message %llu of %llu to %llu is settled a second time", (unsigned long long)id,
+                (unsigned long long)e->first_id, (unsigned long long)e->id);
         if (delivered) {
             model_delivered_one(id);
         } else {
             model_dropped_one(id, e->result, e->written);
         }
     }
-    REQUIRE(news > 0, "settled twice", "messages %llu to %llu are settled a second time",
-            (unsigned long long)e->first_id, (unsigned long long)e->id);
 }
 
 /* ---- messages from the server ---------------------------------------------------------------- */
