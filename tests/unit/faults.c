@@ -922,11 +922,46 @@ static void idle_is_quiet(void) {
     while (mtws_poll(ws, &e, 0) == 1) {
     }
     unsigned polls = faults.counts[POLL];
+    uint64_t before_us = mtws__os_now_us();
     CHECK_INT(mtws_poll(ws, &e, 200), 0);
+    CHECK(mtws__os_now_us() - before_us >= 200000);
     CHECK(faults.counts[POLL] - polls <= 2);
     mtws_destroy(ws);
     check_clean();
     server_drop(&s);
+    close(s.listener);
+}
+
+/* Without a limit mtws_poll returns with an event alone, however long that takes: here the attempts
+ * on a server that never answers, and the delays between. */
+static void waits_without_limit(void) {
+    server s;
+    mtws_client *ws = NULL;
+    mtws_event e;
+    mtws_options options;
+    char url[64];
+    static const mtws_state states[] = {MTWS_STATE_CONNECTING,   MTWS_STATE_ERROR,
+                                        MTWS_STATE_RECONNECTING, MTWS_STATE_ERROR,
+                                        MTWS_STATE_RECONNECTING, MTWS_STATE_ERROR,
+                                        MTWS_STATE_FAILED};
+    server_open(&s);
+    faults_reset();
+    memset(&options, 0, sizeof options);
+    options.connect_timeout_ms = 50;
+    options.initial_reconnect_delay_ms = options.max_reconnect_delay_ms = 250;
+    options.max_reconnect_attempts = 2;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_OK);
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        CHECK_INT(mtws_poll(ws, &e, -1), 1);
+        CHECK_INT(e.type, MTWS_EVENT_STATE);
+        CHECK_INT(e.state, states[i]);
+    }
+    CHECK_INT(mtws_poll(ws, &e, -1), MTWS_ERR_IDLE);
+    CHECK(faults.counts[POLL] < 40);
+    mtws_destroy(ws);
+    check_clean();
     close(s.listener);
 }
 
@@ -947,6 +982,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(calls_fail_for_ever),
         TEST(byte_by_byte),
         TEST(idle_is_quiet),
+        TEST(waits_without_limit),
     };
     faults_reset();
     return TEST_MAIN(tests, argc, argv);
