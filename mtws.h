@@ -621,9 +621,9 @@ MTWS_API mtws_result  mtws_send      (mtws_client *ws, mtws_kind kind, const voi
 /* mtws_send of a text with the defaults. */
 MTWS_API mtws_result  mtws_send_text (mtws_client *ws, const char *text);
 
-/* A message of any size, part by part, on the present connection only. The message begins with
- * first (which sets its kind) and ends with last; until then messages sent later wait. One id for
- * the whole, given with every part. A part is at most MTWS_PART_MAX less 14 bytes
+/* A message of any size, part by part, on the present connection only; while the queue is held it
+ * waits. The message begins with first (which sets its kind) and ends with last; until then
+ * messages sent later wait. One id for the whole, given with every part. A part is at most MTWS_PART_MAX less 14 bytes
  * (MTWS_ERR_TOO_BIG); parts have room of their own, so a full queue can't stop the last;
  * MTWS_ERR_QUEUE_FULL: wait for WRITABLE.
  * MTWS_ERR_RESET: the connection that it began on is gone, and the message is DROPPED.
@@ -4150,11 +4150,16 @@ MTWS_PRIVATE void mtws__client_late_pong(mtws_client *ws) {
     c->pong_size = -1;
 }
 
+/* Whether only what goes first may leave: the queue waits for mtws_release_queue. */
+MTWS_PRIVATE bool mtws__client_is_held(const mtws_client *ws) {
+    return ws->options.hold_queue && !ws->connection.released;
+}
+
 /* The first entry of the main queue that may not leave now. */
 MTWS_PRIVATE uint64_t mtws__client_limit(const mtws_client *ws) {
     const mtws__queue *q = &ws->queues[MTWS__MAIN];
     const mtws__queue *first = &ws->queues[MTWS__FIRST_QUEUE];
-    if (ws->options.hold_queue && !ws->connection.released) return q->next;
+    if (mtws__client_is_held(ws)) return q->next;
     uint64_t limit = q->end;
     if (ws->window > 0) {
         /* A login must be confirmed before the first message is sent again, so that a server
@@ -4175,6 +4180,7 @@ MTWS_PRIVATE int mtws__client_turn(const mtws_client *ws) {
     if (mtws__queue_has_output(&ws->queues[MTWS__FIRST_QUEUE], UINT64_MAX)) {
         return MTWS__FIRST_QUEUE;
     }
+    if (mtws__client_is_held(ws)) return MTWS__NOWHERE;
     if (mtws__queue_has_output(parts, UINT64_MAX) && q->next >= q->barrier) {
         return MTWS__PARTS;
     }
@@ -4928,7 +4934,7 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
 
 /* Whether everything that mtws_disconnect waits for has happened. */
 MTWS_PRIVATE bool mtws__client_is_drained(const mtws_client *ws) {
-    if (ws->options.hold_queue && !ws->connection.released) return true;
+    if (mtws__client_is_held(ws)) return true;
     for (int i = 0; i < MTWS__SOURCES; i++) {
         const mtws__queue *q = &ws->queues[i];
         if (q->live < q->end) return false;

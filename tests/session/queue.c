@@ -1180,6 +1180,29 @@ static void held_until_released(void) {
     peer_finish(&p);
 }
 
+/* What is sent in parts waits for the login too. */
+static void parts_are_held(void) {
+    peer p;
+    peer_init(&p);
+    p.options.hold_queue = true;
+    CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+    peer_queue_text(&p, "one");
+    peer_open_up(&p);
+    CHECK_INT(mtws_send_part(p.ws, MTWS_TEXT, "par", 3, true, false, &p.last_id), MTWS_OK);
+    CHECK_INT(mtws_send_part(p.ws, MTWS_TEXT, "ts", 2, false, true, NULL), MTWS_OK);
+    peer_queue_text(&p, "two");
+    peer_advance(&p, 60000);
+    CHECK_STR(peer_client_said(&p), "/");
+    peer_queue(&p, MTWS_TEXT, "login", 5, MTWS_FIRST);
+    peer_run(&p);
+    CHECK_STR(peer_client_said(&p), "text:login /");
+    CHECK_INT(mtws_release_queue(p.ws), MTWS_OK);
+    peer_advance(&p, 1000);
+    CHECK_STR(peer_client_said(&p), "text:login text:one text:parts text:two /");
+    check_fates(&p, 4, 4);
+    peer_finish(&p);
+}
+
 static void first_goes_first(void) {
     peer p;
     peer_init(&p);
@@ -1649,6 +1672,7 @@ int main(int argc, char **argv) {
         TEST(time_to_live),
         TEST(no_expiry_on_the_wire),
         TEST(held_until_released),
+        TEST(parts_are_held),
         TEST(first_goes_first),
         TEST(clearing),
         TEST(parts),

@@ -78,11 +78,11 @@ static bool first_waits(const conn *c)
 static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
 {
     const tap *t = &c->tap;
+    REQUIRE(m->queue == CLASS_FIRST || !sim.plan.options.hold_queue || c->released, "held queue",
+            "message %llu left while the queue was held", (unsigned long long)id);
     if (m->queue == CLASS_MAIN) {
         REQUIRE(id > t->last_main, "order on the wire", "message %llu was written behind %llu",
                 (unsigned long long)id, (unsigned long long)t->last_main);
-        REQUIRE(!sim.plan.options.hold_queue || c->released, "held queue",
-                "message %llu left while the queue was held", (unsigned long long)id);
         uint64_t from = most(t->last_main + 1, sim.open_from);
         for (uint64_t i = from; i < id && !has(T_NAMELESS); i++) {
             message *before = &sim.messages[i];
