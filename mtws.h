@@ -4832,7 +4832,8 @@ MTWS_PRIVATE bool mtws__client_unconfirmed(const mtws_client *ws) {
  * UINT64_MAX: no need. A peer that never answers is asked more and more rarely. */
 MTWS_PRIVATE uint64_t mtws__client_again_us(const mtws_client *ws) {
     const mtws__connection *c = &ws->connection;
-    if (c->heartbeat.interval_us != 0 || c->close_made || !mtws__client_unconfirmed(ws) ||
+    bool unseen = c->unparsed || c->full; /* the Pong may have come */
+    if (c->heartbeat.interval_us != 0 || c->close_made || unseen || !mtws__client_unconfirmed(ws) ||
         (ws->options.confirm_delay_ms == MTWS_OFF && !c->heartbeat.probe))
         return UINT64_MAX;
     return mtws__heartbeat_lost_us(&c->heartbeat);

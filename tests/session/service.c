@@ -1597,6 +1597,16 @@ static void asks_again(void) {
         CHECK_UINT(w.p.settled, 3);
         serve(&w, 10000);
         CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), COUNT(due_ms) + 4);
+        /* Nor is it asked for where it could not be seen. */
+        mtws_set_paused(w.p.ws, true);
+        server_text(&w.p, "held");
+        serve(&w, 100);
+        peer_queue_text(&w.p, "and now?");
+        serve(&w, 20000);
+        CHECK_UINT(peer_count_frames(&w.p, WIRE_PING), COUNT(due_ms) + 5);
+        mtws_set_paused(w.p.ws, false);
+        serve(&w, 1);
+        CHECK_UINT(w.p.settled, 4);
         CHECK_INT(w.p.last_state, MTWS_STATE_CONNECTED);
         world_finish(&w);
         test_end();
