@@ -623,10 +623,12 @@ MTWS_API mtws_result  mtws_send_text (mtws_client *ws, const char *text);
 
 /* A message of any size, part by part, on the present connection only; while the queue is held it
  * waits. The message begins with first (which sets its kind) and ends with last; until then
- * messages sent later wait. One id for the whole, given with every part. A part is at most MTWS_PART_MAX less 14 bytes
- * (MTWS_ERR_TOO_BIG); parts have room of their own, so a full queue can't stop the last;
- * MTWS_ERR_QUEUE_FULL: wait for WRITABLE.
- * MTWS_ERR_RESET: the connection that it began on is gone, and the message is DROPPED.
+ * messages sent later wait. One id for the whole, given with every part. Parts have room of their
+ * own, MTWS_PART_MAX, so a full queue can't stop the last.
+ * MTWS_ERR_QUEUE_FULL: wait for WRITABLE. MTWS_ERR_TOO_BIG: with the headers of its frames (6 to 14
+ * bytes for each max_frame_size) the part is over MTWS_PART_MAX.
+ * MTWS_ERR_RESET: there is no message to go on with: none was begun, or its connection is gone, and
+ * it is DROPPED.
  * MTWS_ERR_ARGUMENT: first while another message is not ended. MTWS_ERR_STATE: first while not
  * CONNECTED. */
 MTWS_API mtws_result  mtws_send_part (mtws_client *ws, mtws_kind kind, const void *data,
