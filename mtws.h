@@ -475,7 +475,8 @@ typedef struct mtws_options {
     /* delivery */
     mtws_confirm_by confirm;
     int32_t confirm_delay_ms;           /* 100: until a Ping asks about what was written; MTWS_OFF:
-                                           only heartbeats ask (for servers that count frames) */
+                                           only heartbeats and mtws_disconnect ask (for servers
+                                           that count frames) */
     bool drop_oldest;                   /* a full queue drops its oldest unsent messages (DROPPED,
                                            MTWS_ERR_QUEUE_FULL) rather than refuse a new one */
     bool at_most_once;                  /* MTWS_ONCE for every message */
@@ -4813,9 +4814,14 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
 MTWS_PRIVATE uint64_t mtws__client_confirm_us(const mtws_client *ws) {
     const mtws__connection *c = &ws->connection;
     const mtws__queue *q = &ws->queues[MTWS__MAIN];
-    if (ws->options.confirm != MTWS_CONFIRM_PONG || c->unasked_us == UINT64_MAX ||
-        ws->options.confirm_delay_ms == MTWS_OFF || c->close_made)
+    if (ws->options.confirm != MTWS_CONFIRM_PONG || c->unasked_us == UINT64_MAX || c->close_made) {
         return UINT64_MAX;
+    }
+    if (ws->options.confirm_delay_ms == MTWS_OFF) {
+        /* One Ping all the same before the end, behind the last message. */
+        bool last = c->current == MTWS__NOWHERE && mtws__client_turn(ws) == MTWS__NOWHERE;
+        return ws->stopping && last ? 0 : UINT64_MAX;
+    }
     bool much = q->cursor - c->asked_cursor >= q->ring.capacity / 4 ||
                 q->next - c->asked_next >= q->capacity / 4;
     bool waits = ws->window > 0 && mtws__client_turn(ws) == MTWS__NOWHERE;

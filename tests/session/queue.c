@@ -788,6 +788,32 @@ static void confirmation_by_the_program(void) {
     peer_finish(&p);
 }
 
+/* confirm_delay_ms MTWS_OFF: mtws_disconnect asks once, when the last message has left. */
+static void confirmation_before_the_end(void) {
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"what was written", "what was not", "nothing"};
+        if (!test_begin("%s", names[i])) continue;
+        static const peer_plan plans[] = {{.latency_ms = 30}};
+        peer p;
+        peer_init(&p);
+        PEER_PLANS(&p, plans);
+        p.options.confirm_delay_ms = MTWS_OFF;
+        p.write_size = 20;
+        p.write_pause = true;
+        peer_open_up(&p);
+        for (unsigned n = 0; n < 8 && i < 2; n++) queue_number(&p, n, 50, 0);
+        if (i == 0) peer_advance(&p, 1000);
+        CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+        peer_advance(&p, 200);
+        CHECK_INT(p.last_state, MTWS_STATE_DISCONNECTED);
+        CHECK_INT(p.events[p.event_count - 1].event.result, MTWS_OK);
+        CHECK_UINT(peer_count_frames(&p, WIRE_PING), i < 2 ? 1 : 0);
+        if (i < 2) check_fates(&p, 8, 8);
+        peer_finish(&p);
+        test_end();
+    }
+}
+
 /* confirm_delay_ms MTWS_OFF: only heartbeats ask. */
 static void confirmation_by_heartbeats(void) {
     peer p;
@@ -1658,6 +1684,7 @@ int main(int argc, char **argv) {
         TEST(pongs_are_cumulative),
         TEST(confirmation_by_writing),
         TEST(confirmation_by_the_program),
+        TEST_ROWS(confirmation_before_the_end),
         TEST(confirmation_by_heartbeats),
         TEST_ROWS(slow_servers_make_progress),
         TEST_ROWS(poison),
