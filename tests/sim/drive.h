@@ -108,9 +108,10 @@ static void end_disconnected(void)
     destroy(1);
 }
 
+/* A refusal to begin another message in parts does not hold for the one that is under way. */
 static bool parts_refused(void)
 {
-    return sim.refused && sim.refused_queue == CLASS_PARTS;
+    return sim.refused && sim.refused_queue == CLASS_PARTS && sim.refused_part == sim.part_id;
 }
 
 /* The program, once it only wants everything delivered. */
@@ -290,6 +291,7 @@ static void note_wait(void)
 {
     sim.reads = sim.writes = sim.opens = 0;
     check_idle();
+    model_waits();
 }
 
 /* How long the program lets mtws_poll wait. */
@@ -379,11 +381,15 @@ static void poll_all(bool counted)
     if (sim.ending == 2) {
         return;
     }
+    check_attempts();
     if (sim.at_rest || (!has(T_BLOCK) && sim.wait.timeout_ms != 0)) {
         check_times();
     }
     if (!has(T_BLOCK) && sim.wait.timeout_ms != 0) {
         model_pongs();
+        if (sim.at_rest) {
+            model_waits();
+        }
     }
     if (counted && !has(T_BLOCK)) {
         check_idle();
@@ -397,6 +403,18 @@ static void sleep_until(uint64_t at_us)
     sim.open_by_us = sim.settle_by_us = NEVER;
     sim.asleep_us = most(sim.asleep_us, at_us);
     trace(TRACE_ASLEEP, sim.asleep_us, 0, 0);
+}
+
+/* A machine that sleeps receives nothing, nor at once when it is awake. */
+static void machine_sleeps_until(uint64_t at_us)
+{
+    conn *c = conn_now();
+    sleep_until(at_us);
+    if (conn_held(c)) {
+        uint64_t until_us = later(at_us, rng_below(&sim.streams[T_SLEEP], timeout_us() / 3));
+        lane_hole(c, &c->out, 0, until_us);
+        lane_hole(c, &c->in, 1, until_us);
+    }
 }
 
 /* Faults of the present connection. */
@@ -434,7 +452,7 @@ static void handle_machine(int trait)
     switch (trait) {
     case T_LINK_DOWN: fault_link_down(); break;
     case T_NETLINK: network_changed(); break;
-    case T_SLEEP: sleep_until(sim.now_us + rng_scale(r, 60000000, 40000000000u)); break;
+    case T_SLEEP: machine_sleeps_until(sim.now_us + rng_scale(r, 60000000, 40000000000u)); break;
     case T_NO_POLL: sleep_until(sim.now_us + rng_scale(r, 100000, 60000000)); break;
     case T_SPURIOUS_POLL: poll_all(false); break;
     case T_WAKE: REQUIRE(mtws_wake(sim.ws) == MTWS_OK, "wake", "mtws_wake fails"); break;
@@ -536,6 +554,7 @@ static void handle_conn(conn *c, const happening *h)
         if (c->stage != STAGE_CLOSED) {
             c->reset = true;
             c->reset_lossy = h->extra != 0;
+            c->reset_arrived = c->in.arrived;
         }
         break;
     case EV_UNHOLE: link_unhole(c); break;
@@ -689,6 +708,7 @@ static void run(void)
         step();
         if (next == NEVER) {
             sim.now_us += (uint64_t)1 << 45;
+            check_attempts();
             check_times();
             violate("stuck", "nothing will ever happen any more, in state %d, %llu not settled",
                     sim.state, (unsigned long long)sim.unsettled);

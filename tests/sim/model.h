@@ -57,7 +57,6 @@ static message *model_sent(uint64_t id, size_t size, uint8_t kind, unsigned flag
     m->queue = queue;
     m->conn = conn_held(conn_now()) ? sim.serial : 0;
     m->sent_us = sim.now_us;
-    m->blames = sim.blames;
     sim.unsettled++;
     sim.counts.messages++;
     return m;
@@ -75,6 +74,19 @@ static bool first_waits(const conn *c)
     return any;
 }
 
+/* A message is written, and those of the queue before it were not, on this connection. */
+static void model_passes(const conn *c, uint64_t id, uint64_t from)
+{
+    for (uint64_t i = most(from, sim.open_from); i < id && !has(T_NAMELESS); i++) {
+        message *before = &sim.messages[i];
+        if (before->queue == CLASS_MAIN && before->fate == FATE_OPEN) { /* or not told yet */
+            before->passed_by = id;
+            before->passed_conn = c->serial;
+            sim.passed = least(sim.passed, i);
+        }
+    }
+}
+
 static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
 {
     const tap *t = &c->tap;
@@ -83,16 +95,10 @@ static void model_begun_in_order(const conn *c, uint64_t id, const message *m)
     if (m->queue == CLASS_MAIN) {
         REQUIRE(id > t->last_main, "order on the wire", "message %llu was written behind %llu",
                 (unsigned long long)id, (unsigned long long)t->last_main);
-        uint64_t from = most(t->last_main + 1, sim.open_from);
-        for (uint64_t i = from; i < id && !has(T_NAMELESS); i++) {
-            message *before = &sim.messages[i];
-            if (before->queue == CLASS_MAIN && before->fate == FATE_OPEN) { /* or not told yet */
-                before->passed_by = id;
-                before->passed_conn = c->serial;
-                sim.passed = least(sim.passed, i);
-            }
-        }
-    } else if (m->queue == CLASS_FIRST) {
+        model_passes(c, id, t->last_main + 1);
+    } else if (m->queue == CLASS_PARTS) {
+        model_passes(c, id, t->last_main + 1);
+    } else {
         REQUIRE(id > t->last_first, "order on the wire", "FIRST %llu was written behind %llu",
                 (unsigned long long)id, (unsigned long long)t->last_first);
     }
@@ -186,6 +192,19 @@ static void model_received(const conn *c, uint64_t id)
     }
 }
 
+/* A Pong that was read confirms all that ends before `end`, and perhaps did so up to `before`. */
+static void model_confirmed(conn *c, uint64_t before, uint64_t end)
+{
+    bool news = false;
+    for (uint64_t id = sim.open_from; id <= sim.count && !news; id++) {
+        const message *m = &sim.messages[id];
+        news = m->fate == FATE_OPEN && m->queue == CLASS_MAIN && m->left_conn == c->serial
+               && m->left_end > before && m->left_end <= end;
+    }
+    c->confirmed_end = most(c->confirmed_end, end);
+    c->confirms += news;
+}
+
 static void model_settle(uint64_t id, uint8_t fate)
 {
     message *m = message_of(id);
@@ -250,11 +269,11 @@ static void model_dropped_one(uint64_t id, mtws_result result, bool written)
         REQUIRE(m->conn != sim.serial || !conn_held(conn_now()), "dropped while open",
                 "message %llu is dropped (%d), and its connection is open", n, result);
     } else if (message_is_once(m)) {
-        REQUIRE(written || sim.blames - m->blames >= 3, "ONCE dropped unwritten",
+        REQUIRE(written || m->strikes >= 3, "ONCE dropped unwritten",
                 "message %llu with MTWS_ONCE was not written, and is dropped (%d)", n, result);
     } else {
-        REQUIRE(result == MTWS_ERR_CLOSED && sim.blames - m->blames >= 3, "dropped without cause",
-                "message %llu is dropped (%d)", n, result);
+        REQUIRE(result == MTWS_ERR_CLOSED && m->strikes >= 3, "dropped without cause",
+                "message %llu is dropped (%d), after %u closes for it", n, result, m->strikes);
     }
     m->written = written;
     m->result = (int16_t)result;
@@ -416,6 +435,44 @@ static void model_delay(const mtws_event *e)
     sim.retry_us = sim.now_us + got * 1000;
 }
 
+/* The server closed as if it refused a message: the one that was alone in flight may be taken for
+ * the cause. Where it can't be told which that is, each may. */
+static void model_strikes(const conn *c, const mtws_event *e)
+{
+    uint16_t code = e->close_code;
+    bool refusal = e->result == MTWS_ERR_CLOSED
+                   && (code == 1003 || (code >= 1007 && code <= 1009) || code == 1011);
+    bool unsure = c->again || c->again_before || c->tap.in_message || c->tap.head_size > 0
+                  || c->answer_unsure || sim.paused || has(T_NAMELESS) || has(T_BY_PROGRAM);
+    message *alone = NULL;
+    uint32_t flight = 0;
+    for (uint64_t id = sim.open_from; id <= sim.count; id++) {
+        message *m = &sim.messages[id];
+        if (m->fate != FATE_OPEN) {
+            continue;
+        }
+        if (m->left > 0 && m->left_conn == c->serial && m->left_end > c->asked_end) {
+            flight++;
+            alone = m;
+        }
+        m->strikes += unsure && refusal && m->queue == CLASS_MAIN;
+    }
+    if (!unsure && flight == 1) {
+        alone->strikes = refusal ? alone->strikes + 1 : 0;
+    }
+}
+
+/* What had arrived before the connection broke was read: it may say why. */
+static void model_read_to_the_end(const conn *c, const mtws_event *e)
+{
+    bool blocked = sim.paused || has(T_AGAIN_READ) || has(T_EINTR) || c->garbage || c->bad
+                   || sim.stop_asked || c->close_read;
+    uint64_t there = c->reset ? c->reset_arrived : c->in.arrived;
+    REQUIRE(e->result != MTWS_ERR_RESET || blocked || c->reset_lossy || there <= c->in.taken,
+            "unread", "%llu bytes were there when the connection broke, and were not read",
+            (unsigned long long)(there - c->in.taken));
+}
+
 /* A connection, or an attempt at one, has failed. */
 static void model_error(const mtws_event *e)
 {
@@ -449,10 +506,9 @@ static void model_error(const mtws_event *e)
         REQUIRE(sim.now_us >= c->pings_asked[0].us + timeout_us(), "given up too early",
                 "no answer after %llu us", (unsigned long long)(sim.now_us - c->pings_asked[0].us));
     }
-    uint16_t code = e->close_code;
-    if (e->result == MTWS_ERR_CLOSED
-        && (code == 1003 || (code >= 1007 && code <= 1009) || code == 1011)) {
-        sim.blames++;
+    if (open) {
+        model_strikes(c, e);
+        model_read_to_the_end(c, e);
     }
     if (open) {
         model_all_handed_over(c);
@@ -723,6 +779,82 @@ static void model_queues(const mtws_stats *s)
             (unsigned long long)s->unconfirmed_messages, (unsigned long long)unconfirmed);
 }
 
+/* Whether the client surely knows all that it has read. */
+static bool model_knows(const conn *c)
+{
+    return conn_held(c) && c->opened_us != NEVER && !sim.paused && !c->garbage && !c->bad
+           && !c->reset && !has(T_NAMELESS);
+}
+
+/* What a Pong or the program has confirmed is reported. */
+static void model_reported(const conn *c)
+{
+    const mtws_options *o = &sim.plan.options;
+    bool whole = !c->tap.in_message && !c->tap.in_payload && !c->stalled;
+    if (!model_knows(c) || o->confirm == MTWS_CONFIRM_NONE) {
+        return;
+    }
+    for (uint64_t id = sim.open_from; id <= sim.count; id++) {
+        const message *m = &sim.messages[id];
+        if (m->fate != FATE_OPEN) {
+            continue;
+        }
+        REQUIRE(o->confirm != MTWS_CONFIRM_PONG || m->left_conn != c->serial
+                    || m->left_end > c->confirmed_end,
+                "confirmation lost", "a Pong confirmed message %llu, and nothing is reported",
+                (unsigned long long)id);
+        REQUIRE(!m->by_program || !whole, "confirmation lost",
+                "the program confirmed message %llu, and nothing is reported",
+                (unsigned long long)id);
+    }
+}
+
+/* Where there is room, and nothing to wait for, messages do not wait. After a death with messages
+ * not confirmed one may be under way, and twice as many with each Pong that confirms some. */
+static void model_works(const conn *c)
+{
+    const mtws_options *o = &sim.plan.options;
+    bool blocked = c->stalled || sim.now_us < c->write_blocked_us || conn_room(c) == 0;
+    if (!model_knows(c) || blocked || sim.stop_asked || c->tap.closed || c->close_read
+        || c->fin_arrived || (o->hold_queue && !c->released)) {
+        return;
+    }
+    uint64_t waits = 0, flight = 0, first = 0;
+    bool asks = o->confirm == MTWS_CONFIRM_PONG && o->confirm_delay_ms != MTWS_OFF;
+    for (uint64_t id = sim.open_from; id <= sim.count; id++) {
+        const message *m = &sim.messages[id];
+        bool left = m->left > 0 && m->left_conn == c->serial;
+        if (m->fate != FATE_OPEN) {
+            continue;
+        }
+        if (m->queue != CLASS_MAIN) {
+            if (!left || c->confirms == 0) {
+                return; /* parts that are still to come, or a login that goes first */
+            }
+            continue;
+        }
+        first = first == 0 ? id : first;
+        waits = left || waits != 0 ? waits : id;
+    }
+    for (uint64_t id = first; id < waits; id++) { /* one that was dropped takes its place too */
+        flight += sim.messages[id].queue == CLASS_MAIN;
+    }
+    uint64_t window = asks ? (uint64_t)1 << least(c->confirms, 30) : NEVER;
+    REQUIRE(waits == 0 || flight >= window, "idle", "message %llu waits, with %llu under way",
+            (unsigned long long)waits, (unsigned long long)flight);
+}
+
+/* The client has nothing to do before something happens. */
+static void model_waits(void)
+{
+    conn *c = conn_now();
+    model_reported(c);
+    model_works(c);
+    if (conn_held(c) && !c->stalled && !c->tap.in_payload && c->tap.head_size == 0) {
+        c->sure_end = c->out.sent;
+    }
+}
+
 /* A Ping that was read is answered as soon as there is room. */
 static void model_pongs(void)
 {
@@ -835,8 +967,19 @@ static void check_dead_link(const conn *c)
     overdue("dead link not noticed", from, by + 2 * lateness_us());
 }
 
-/* Everything that has to have happened by now. Called when the program has just polled. */
-static void check_times(void)
+/* After a violation the client ends the connection. */
+static void check_violation(const conn *c)
+{
+    if (c->bad_read_us == 0 || c->garbage || sim.paused || c->close_read) {
+        return;
+    }
+    uint64_t from = most(most(c->bad_read_us, c->opened_us), most(sim.woken_us, sim.unpaused_us));
+    from = most(from, sim.handed_us);
+    overdue("violation not noticed", from, from + 250000 + 2 * lateness_us());
+}
+
+/* What must not wait even where there is an event for each poll. */
+static void check_attempts(void)
 {
     const conn *c = conn_now();
     uint64_t slack = 2 * lateness_us();
@@ -844,17 +987,26 @@ static void check_times(void)
     if (held && c->opened_us == NEVER) {
         uint64_t from = most(sim.attempt_us, sim.woken_us);
         overdue("connect timeout", from, from + patience(connect_timeout_us()) + slack);
-    } else if (held && sim.state == MTWS_STATE_CONNECTED) {
+    }
+    if (sim.state == MTWS_STATE_RECONNECTING && !held && sim.retry_us != NEVER) {
+        uint64_t from = most(sim.retry_us, sim.woken_us);
+        overdue("retry", from, from + slack);
+    }
+}
+
+/* Everything else that has to have happened by now. Called when the program has just polled. */
+static void check_times(void)
+{
+    const conn *c = conn_now();
+    uint64_t slack = 2 * lateness_us();
+    if (conn_held(c) && sim.state == MTWS_STATE_CONNECTED) {
         check_dead_link(c);
+        check_violation(c);
         if (c->close_sent && c->close_read && !sim.paused) {
             uint64_t from =
                 most(most(c->close_read_us, sim.woken_us), most(sim.unpaused_us, sim.handed_us));
             overdue("close timeout", from, from + patience(close_timeout_us()) + slack);
         }
-    }
-    if (sim.state == MTWS_STATE_RECONNECTING && !held && sim.retry_us != NEVER) {
-        uint64_t from = most(sim.retry_us, sim.woken_us);
-        overdue("retry", from, from + slack);
     }
     if (sim.state == MTWS_STATE_WAITING_FOR_NETWORK) {
         uint64_t delay = option_us(sim.plan.options.max_reconnect_delay_ms, 30000);

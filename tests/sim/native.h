@@ -423,6 +423,7 @@ static int sim_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
         step();
         if (next == NEVER) {
             sim.now_us += (uint64_t)1 << 45;
+            check_attempts();
             check_times();
             violate("stuck", "nothing will ever happen any more, in state %d, %llu not settled",
                     sim.state, (unsigned long long)sim.unsettled);

@@ -22,6 +22,7 @@ static void program_refused(uint32_t queue, size_t size, bool at_rest)
     sim.refused = true;
     sim.refused_queue = queue;
     sim.refused_size = size;
+    sim.refused_part = sim.part_id;
 }
 
 /* at_rest: every event has been handed over. */
@@ -494,6 +495,8 @@ static void program_on_event(const mtws_event *e)
         program_on_writable();
     } else if (e->type == MTWS_EVENT_MESSAGE && has(T_ANSWER) && !sim.quiet && e->last) {
         program_send_some(false);
+    } else if (e->type == MTWS_EVENT_DROPPED && has(T_ONE_POLL) && !sim.quiet) {
+        program_send_some(false); /* which may drop others: an event for each poll */
     }
 }
 

@@ -81,6 +81,7 @@ typedef struct task {
     unsigned lines; /* of failing seeds that are not shown in full */
     uint64_t seed; /* one alone */
     bool one, shrink;
+    bool stop; /* at the first violation */
     unsigned percent;
     trait_mask mask;
 } task;
@@ -177,6 +178,9 @@ static void run_many(const task *t, unsigned job, sim_counts *result)
             fflush(stdout);
         }
         *result = sim.counts;
+        if (out.failed && t->stop) {
+            break;
+        }
         if (t->seconds > 0 && i / t->jobs % 16 == 0 && clock_seconds() >= end) {
             break;
         }
@@ -192,13 +196,42 @@ static void counts_add(sim_counts *to, const sim_counts *from)
     }
 }
 
+/* Something that goes wrong, and not what a program or a server may well do. */
+static bool is_fault(int trait)
+{
+    switch (trait) {
+    case T_WRONG_PONG:
+    case T_HOSTILE: return true;
+    case T_SERVER_PING:
+    case T_SERVER_CLOSE:
+    case T_SERVER_BEAT:
+    case T_SPURIOUS_POLL:
+    case T_NETLINK:
+    case T_MANUAL:
+    case T_WAKE:
+    case T_PUSH:
+    case T_CLEAR:
+    case T_PAUSE:
+    case T_DISCONNECT:
+    case T_RETRY:
+    case T_NEW_URL: return false;
+    default: return traits[trait].kind != 'H' || trait == T_POISON_FOREVER;
+    }
+}
+
 static void print_summary(const sim_counts *c, double seconds)
 {
     static const char *const events[] = {"none",      "STATE",   "MESSAGE",
                                          "DELIVERED", "DROPPED", "WRITABLE"};
-    printf("%llu seeds in %.1f s: %.0f a second, %.2f simulated years\n",
+    uint64_t faults = 0;
+    for (int i = 0; i < TRAITS_COUNT; i++) {
+        faults += is_fault(i) ? c->hits[i] : 0;
+    }
+    printf("%llu seeds in %.1f s: %.0f a second, %.2f simulated years, %llu faults injected, "
+           "%llu violations\n",
            (unsigned long long)c->seeds, seconds, (double)c->seeds / seconds,
-           (double)c->virtual_us / 1e6 / 86400 / 365);
+           (double)c->virtual_us / 1e6 / 86400 / 365, (unsigned long long)faults,
+           (unsigned long long)c->failed);
     printf("%llu polls, %llu connections (%llu opened), %llu messages sent (%llu written again), "
            "%llu received, %.1f MB out, %.1f MB in, %llu seeds run twice\n",
            (unsigned long long)c->polls, (unsigned long long)c->connections,
@@ -355,6 +388,8 @@ static bool read_argument(task *t, const char *argument)
         sim.trace_all = number != 0;
     } else if (argument_is(argument, size, "shrink")) {
         t->shrink = number != 0;
+    } else if (argument_is(argument, size, "stop")) {
+        t->stop = number != 0;
     } else if (argument_is(argument, size, "only")) {
         return read_traits(value, &t->mask);
     } else {

@@ -156,6 +156,12 @@ static void server_close(conn *c, uint16_t code)
     c->close_sent = true;
     c->server = SERVER_CLOSING;
     allow(c, MTWS_ERR_CLOSED);
+    if (has(T_HOSTILE) && !sim.healed && rng_chance(&sim.server, 50)
+        && server_can_send(c, 100, IN_RESERVE / 2)) { /* what must not be taken any more */
+        static const uint8_t late[] = {0x81, 4, 'l', 'a', 't', 'e', 0x89, 4, 0xff, 0xff, 0, 0,
+                                       0x88, 0, 0x83, 0};
+        server_send(c, late, sizeof late);
+    }
     if (rng_chance(&sim.server, 30)) {
         c->deaf = true;
     }
@@ -172,6 +178,13 @@ static void server_begin_close(conn *c, uint16_t code)
         plan_event(later(sim.now_us, rng_scale(&sim.server, 1000000, 20000000)), EV_HANG_UP,
                    c->serial, 0);
     }
+}
+
+/* What was just sent breaks the protocol. */
+static void server_bad(conn *c)
+{
+    c->bad_end = c->bad ? c->bad_end : c->in.sent;
+    c->bad = true;
 }
 
 /* ---- messages to the client ------------------------------------------------------------------ */
@@ -243,14 +256,15 @@ static void server_message(conn *c, uint8_t kind, size_t size, uint64_t broken_a
     content_fill(content, number, kind, size, 0, size);
     bool broken = broken_at < size;
     if (broken) {
-        content[broken_at] = 0xff;
+        /* At the end it may be the start of a character that does not follow. */
+        content[broken_at] = broken_at + 1 == size ? 0xe2 : 0xff;
     }
     trace(TRACE_SERVER_PUSH, number, size, kind);
     server_fragments(c, kind, content, size);
     server_expect(c, kind, size, number, broken);
     if (broken) {
         allow(c, MTWS_ERR_UTF8);
-        c->bad = true;
+        server_bad(c);
     }
 }
 
@@ -347,9 +361,30 @@ static void server_beat(conn *c)
     }
 }
 
+/* An answer in JSON to no heartbeat of the client's. */
+static void server_wrong_answer(conn *c)
+{
+    rng *r = &sim.streams[T_WRONG_PONG];
+    static const char *const values[] = {"0", "1", "-1", "1e3", "null", "\"\"",
+                                         "99999999999999999999999999"};
+    char text[160];
+    uint64_t stale = c->tap.last_beat == 0 ? 7 : c->tap.last_beat + 1;
+    bool near = rng_chance(r, 50);
+    snprintf(text, sizeof text, "{\"type\":\"heartbeat_response\",\"originalTimestamp\":%.0llu%s}",
+             near ? (unsigned long long)stale : 0ull, near ? "" : RNG_PICK(r, values));
+    if (c->server == SERVER_OPEN && !c->in_fragments && server_can_send(c, 200, IN_RESERVE / 2)) {
+        trace(TRACE_FAULT, T_WRONG_PONG, strlen(text), 0);
+        server_frame(c, 0x81, text, strlen(text));
+    }
+}
+
 /* A Pong that answers nothing: it must change nothing. */
 static void server_wrong_pong(conn *c)
 {
+    if (has(T_JSON_BEAT) && rng_chance(&sim.streams[T_WRONG_PONG], 50)) {
+        server_wrong_answer(c);
+        return;
+    }
     uint8_t payload[125];
     size_t size = sim.old_pong_size;
     memset(payload, 0, sizeof payload);
@@ -362,6 +397,7 @@ static void server_wrong_pong(conn *c)
     default: break;
     }
     if (c->server == SERVER_OPEN && server_can_send(c, size + 2, IN_RESERVE / 2)) {
+        trace(TRACE_FAULT, T_WRONG_PONG, size, 0);
         server_frame(c, 0x8a, payload, size);
     }
 }
@@ -446,6 +482,7 @@ static void server_work(conn *c)
         bool whole = item != NULL && item->end <= end;
         end = whole ? item->end : end;
         if (server_is_slow() && c->busy_size == 0) {
+            sim.counts.hits[has(T_SLOW_FOREVER) ? T_SLOW_FOREVER : T_SLOW_SERVER]++;
             c->busy = true;
             c->busy_size = least(end - c->out.taken, 512);
             plan_event(later(sim.now_us, c->busy_size * sim.plan.slow_ns / 1000 + 1), EV_SERVE,
@@ -747,7 +784,7 @@ static void server_too_big(conn *c)
     }
     server_send(c, header, head);
     allow(c, MTWS_ERR_TOO_BIG);
-    c->bad = true;
+    server_bad(c);
 }
 
 static void server_hostile(conn *c)
@@ -763,23 +800,24 @@ static void server_hostile(conn *c)
         size_t size = hostile_bytes(c, act, bytes);
         server_send(c, bytes, size);
         allow(c, MTWS_ERR_PROTOCOL);
-        c->bad = true;
+        server_bad(c);
     } else if (act == HOSTILE_UTF8) {
         size_t size = (size_t)rng_scale(r, 1, sim.plan.push_max);
-        server_message(c, MTWS_TEXT, size, rng_below(r, size));
+        uint64_t place = rng_below(r, size);
+        server_message(c, MTWS_TEXT, size, rng_chance(r, 40) ? size - 1 : place);
     } else if (act == HOSTILE_BIG) {
         server_too_big(c);
     } else if (act == HOSTILE_CLOSE) { /* a reason that is not UTF-8 */
         static const uint8_t body[] = {3, 0xe8, 'a', 0xc0, 0x80};
         server_frame(c, 0x88, body, sizeof body);
         allow(c, MTWS_ERR_UTF8);
-        c->bad = true;
+        server_bad(c);
     } else { /* a message that begins and never ends; the next one is within it */
         static const uint8_t text[] = {0x01, 2, 'h', 'i', 0x81, 0};
         server_send(c, text, sizeof text);
         server_expect(c, MTWS_TEXT, 1u << 20, 0, true);
         allow(c, MTWS_ERR_PROTOCOL);
-        c->bad = true;
+        server_bad(c);
     }
 }
 
@@ -789,6 +827,7 @@ static void server_garbage(conn *c)
     if (c->server == SERVER_GONE || c->server == SERVER_REQUEST || !server_can_send(c, 64, 0)) {
         return;
     }
+    trace(TRACE_FAULT, T_GARBAGE, c->serial, 0);
     for (size_t i = 0; i < sizeof bytes; i++) {
         bytes[i] = (uint8_t)rng_next(&sim.streams[T_GARBAGE]);
     }
@@ -807,6 +846,7 @@ static void server_flood(conn *c)
     if (c->server != SERVER_OPEN || !server_can_send(c, (size_t)count * 4 + 65536, IN_RESERVE)) {
         return;
     }
+    trace(TRACE_FAULT, T_FLOOD, count, 0);
     if (rng_chance(r, 50)) {
         for (uint64_t i = 0; i < count / 3; i++) {
             server_ping(c);

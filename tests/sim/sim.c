@@ -1,7 +1,7 @@
 /* A simulator: the real client, from mtws_create to mtws_destroy, in virtual time, over a simulated
  * network and a scripted server, all drawn from one 64-bit seed.
  *
- *     sim [seconds=60] [seeds=N] [first=N] [jobs=N] [lines=N]    many seeds
+ *     sim [seconds=60] [seeds=N] [first=N] [jobs=N] [lines=N] [stop=1]    many seeds
  *     sim seed=N [trace=1] [only=NAME,NAME] [percent=N] [shrink=0]    one
  *
  * A seed draws a set of faults and habits (plan.h), the client's options, and everything that

@@ -249,8 +249,7 @@ static void tap_ping(conn *c, uint64_t end)
         }
     }
     if (same == PINGS_MAX) {
-        bool judged = heartbeats() && (beat || !has(T_JSON_BEAT));
-        REQUIRE(!judged, "ping", "%u Pings are under way", same + 1);
+        REQUIRE(!pings_judge(beat), "ping", "%u Pings are under way", same + 1);
         uint64_t gap_us = timeout_us() << least(c->asked_again, 6);
         REQUIRE(sim.now_us >= latest_us + gap_us, "ping",
                 "one Ping more, %llu us after the last, with %u under way, %u beyond them",
@@ -264,6 +263,7 @@ static void tap_ping(conn *c, uint64_t end)
     ping->end = end;
     ping->us = sim.now_us;
     ping->beat = beat;
+    ping->covers = c->sure_end;
 }
 
 static void tap_control(conn *c, uint64_t end)

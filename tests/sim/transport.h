@@ -106,12 +106,27 @@ static bool conn_readable(const conn *c)
            && (c->in.arrived > c->in.taken || c->reset || c->fin_arrived);
 }
 
+/* Whether this Ping may be given up for one that is made, and waits to be written. */
+static bool conn_ping_is_last(const conn *c, uint32_t index)
+{
+    uint32_t later = 0;
+    bool beat = c->pings_asked[index].beat;
+    for (uint32_t i = index + 1; i < c->asked_count; i++) {
+        later += c->pings_asked[i].beat == beat;
+    }
+    return later + 1 == PINGS_MAX && !pings_judge(beat);
+}
+
 /* A Pong answers a Ping, and those before it. */
 static void conn_pong_read(conn *c, uint64_t ping_end)
 {
     uint32_t answered = 0;
+    uint64_t before = c->asked_end;
     c->asked_end = most(c->asked_end, ping_end);
     while (answered < c->asked_count && c->pings_asked[answered].end <= c->asked_end) {
+        if (c->pings_asked[answered].end == ping_end && !conn_ping_is_last(c, answered)) {
+            model_confirmed(c, before, c->pings_asked[answered].covers);
+        }
         answered++;
     }
     c->asked_count -= answered;
@@ -155,6 +170,9 @@ static void conn_was_read(conn *c)
         }
         sim.in_head = (sim.in_head + 1) % IN_ITEMS_MAX;
         sim.in_count--;
+    }
+    if (c->bad && c->bad_read_us == 0 && c->bad_end <= c->in.taken) {
+        c->bad_read_us = sim.now_us + 1; /* never 0 */
     }
 }
 
@@ -207,16 +225,6 @@ static ptrdiff_t hook_read(void *ctx, void *out, size_t capacity)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static size_t conn_room(const conn *c)
-{
-    uint64_t used = c->out.sent - c->out.taken;
-    size_t size = sim.plan.pipe_size;
-    if (c->items_count > OUT_ITEMS_MAX / 2) {
-        return 0;
-    }
-    return used >= size ? 0 : (size_t)(size - used);
-}
-
 static bool conn_writable(const conn *c)
 {
     return sim.now_us >= c->write_blocked_us && (c->reset || conn_room(c) > 0);
@@ -252,6 +260,8 @@ static ptrdiff_t conn_no_room(conn *c, const void *data, size_t size)
 
 static ptrdiff_t conn_write(conn *c, const uint8_t *data, size_t size)
 {
+    bool waited = c->stalled || (has(T_JSON_BEAT) && c->tap.in_message);
+    c->stalled = true;
     if (c->reset) {
         return c->io_result != 0 ? c->io_result : MTWS_IO_ERROR;
     }
@@ -274,7 +284,10 @@ static ptrdiff_t conn_write(conn *c, const uint8_t *data, size_t size)
     }
     tap_feed(c, data, taken, c->out.sent);
     lane_send(c, &c->out, EV_ARRIVE_OUT, taken);
-    c->moved_us = sim.now_us;
+    c->stalled = taken < size;
+    if (waited) { /* while a question waits to be written, what leaves is a sign of life */
+        c->moved_us = sim.now_us;
+    }
     sim.bytes_out += taken;
     sim.progress++;
     if (c->fin_arrived && !c->reset_planned) { /* nobody is there to take it */
@@ -514,6 +527,7 @@ static void fault_cut(conn *c)
 static void fault_silence(conn *c)
 {
     if (heartbeats()) {
+        trace(TRACE_FAULT, T_SILENT, c->serial, 0);
         c->silent = true;
         c->dead_us = least(c->dead_us, sim.now_us);
         allow(c, MTWS_ERR_HEARTBEAT);
@@ -525,6 +539,7 @@ static void fault_io_result(conn *c)
 {
     static const int results[] = {MTWS_ERR_TLS, MTWS_ERR_PROXY, MTWS_ERR_CONNECT};
     c->io_result = RNG_PICK(&sim.streams[T_IO_RESULT], results);
+    trace(TRACE_FAULT, T_IO_RESULT, (uint64_t)(int64_t)c->io_result, 0);
     allow(c, (mtws_result)c->io_result);
     allow(c, MTWS_ERR_RESET);
     c->server = SERVER_GONE;

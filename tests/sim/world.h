@@ -96,6 +96,7 @@ enum { SERVER_REQUEST, SERVER_ANSWERING, SERVER_OPEN, SERVER_CLOSING, SERVER_GON
 /* A Ping of the client's that is wholly written. */
 typedef struct asked {
     uint64_t end, us;
+    uint64_t covers; /* what had left before this offset it asks about for certain */
     bool beat; /* of the heartbeat in JSON, which may be a Ping within a message */
 } asked;
 
@@ -110,6 +111,7 @@ typedef struct conn {
     lane out, in;
     bool fin_sent, fin_arrived;
     bool reset, reset_lossy; /* the client hears that the connection is broken */
+    uint64_t reset_arrived;  /* what had come before */
     int io_result;           /* what broken reads and writes answer */
     uint64_t read_blocked_us, write_blocked_us;
     bool stopped;      /* mtws_disconnect was called meanwhile */
@@ -134,6 +136,7 @@ typedef struct conn {
     bool silent;        /* answers nothing any more */
     bool garbage;       /* random bytes came: no telling what the client makes of them */
     bool bad;           /* a violation was sent: nothing behind it counts */
+    uint64_t bad_end, bad_read_us; /* its end, as an offset of in, and when the client read that */
     bool close_sent;
     const char *chosen; /* subprotocol; "" for none */
     bool deaf;          /* takes no message any more */
@@ -162,6 +165,10 @@ typedef struct conn {
     uint32_t asked_count;
     uint32_t asked_again; /* Pings beyond the four, since a Pong answered one */
     uint64_t asked_end; /* what Pongs that the client read confirm, as an offset of out */
+    uint64_t confirmed_end; /* what they confirm for certain ... */
+    uint32_t confirms;  /* ... and how many of them confirmed something new */
+    uint64_t sure_end;  /* bytes written when last nothing waited for room */
+    bool stalled;       /* the last write was not taken whole */
     tap tap;
     uint32_t items_head, items_count;
     out_item items[OUT_ITEMS_MAX]; /* stays last: it is not cleared */
@@ -196,7 +203,7 @@ typedef struct message {
     uint32_t left_conn;
     uint64_t left_end; /* offset there */
     uint64_t sent_us;
-    uint64_t blames; /* closes that looked like a refusal, before it was sent */
+    uint32_t strikes; /* closes in a row that looked as if it were refused, at most */
     uint64_t passed_by;   /* a later message that was written first ... */
     uint32_t passed_conn; /* ... on this connection */
     uint8_t key[4];
@@ -255,7 +262,6 @@ typedef struct world {
     uint32_t old_pong_size;
     unsigned suspects;         /* masking keys that repeat */
     uint64_t first_appearance; /* the highest id of the main queue that a server has seen */
-    uint64_t blames;           /* closes that look as if a message were refused */
     uint32_t first_waiting;    /* messages with MTWS_FIRST that have not left */
     uint32_t first_conn;       /* on that connection */
     uint64_t first_progress;   /* since then */
@@ -286,6 +292,7 @@ typedef struct world {
     bool refused;        /* mtws_send said QUEUE_FULL; WRITABLE is to follow */
     size_t refused_size;
     uint32_t refused_queue;
+    uint64_t refused_part; /* the message in parts that was under way; 0: none */
     uint64_t part_id;
     uint32_t part_done;
     int ending;          /* 0: not yet; 1: disconnecting; 2: destroyed */
@@ -509,6 +516,12 @@ static bool heartbeats(void)
     return sim.plan.options.heartbeat_interval_ms != MTWS_OFF;
 }
 
+/* Whether the peer counts as dead where a Ping has no answer. beat: one of the heartbeat in JSON. */
+static bool pings_judge(bool beat)
+{
+    return heartbeats() && (beat || !has(T_JSON_BEAT));
+}
+
 static uint64_t interval_us(void)
 {
     return option_us(sim.plan.options.heartbeat_interval_ms, 30000);
@@ -635,6 +648,17 @@ static bool content_same(const uint8_t *data, uint64_t id, uint8_t kind, uint64_
 }
 
 /* ---- the network ----------------------------------------------------------------------------- */
+
+/* How many bytes the client can write now. */
+static size_t conn_room(const conn *c)
+{
+    uint64_t used = c->out.sent - c->out.taken;
+    size_t size = sim.plan.pipe_size;
+    if (c->items_count > OUT_ITEMS_MAX / 2) {
+        return 0;
+    }
+    return used >= size ? 0 : (size_t)(size - used);
+}
 
 /* One way, now. */
 static uint64_t link_latency_us(void)
