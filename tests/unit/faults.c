@@ -965,6 +965,44 @@ static void waits_without_limit(void) {
     close(s.listener);
 }
 
+static bool waited_for(const mtws_wait *wait, int fd) {
+    for (int i = 0; i < wait->count; i++) {
+        if (wait->fds[i].fd == fd) return wait->fds[i].want_read && !wait->fds[i].want_write;
+    }
+    return false;
+}
+
+/* What mtws_wake writes to is waited for, by mtws_poll and by whoever asks mtws_get_wait, and so is
+ * the network. */
+static void woken_from_a_wait(void) {
+    server s;
+    mtws_client *ws = NULL;
+    mtws_event e;
+    mtws_wait wait;
+    mtws_options options;
+    char url[64];
+    server_open(&s);
+    faults_reset();
+    memset(&options, 0, sizeof options);
+    options.wakeable = true;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_OK);
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    CHECK_INT(mtws_poll(ws, &e, -1), 1);
+    CHECK_INT(mtws_poll(ws, &e, 0), 0);
+    mtws_get_wait(ws, &wait);
+    CHECK(waited_for(&wait, ws->wake[0]));
+    if (ws->watch >= 0) CHECK(waited_for(&wait, ws->watch));
+    CHECK_INT(wait.count, 2 + (ws->watch >= 0));
+    uint64_t before_us = mtws__os_now_us();
+    CHECK_INT(mtws_wake(ws), MTWS_OK);
+    CHECK_INT(mtws_poll(ws, &e, 15000), 0);
+    CHECK(mtws__os_now_us() - before_us < 15000000);
+    mtws_destroy(ws);
+    check_clean();
+    close(s.listener);
+}
+
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST(entropy),
@@ -983,6 +1021,7 @@ int main(int argc, char **argv) {
         TEST(byte_by_byte),
         TEST(idle_is_quiet),
         TEST(waits_without_limit),
+        TEST(woken_from_a_wait),
     };
     faults_reset();
     return TEST_MAIN(tests, argc, argv);
