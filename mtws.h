@@ -192,7 +192,7 @@
  *
  *   MTWS_IMPLEMENTATION   the implementation is compiled into this file; in one file alone
  *   MTWS_STATIC           functions are static: each file that includes the implementation has its
- *                         own
+ *                         own, and others can only use the types
  *   MTWS_API              what stands before each public function; default: extern, or static as
  *                         above
  *   MTWS_REQUEST_MAX      8192: URL, params, headers and subprotocols together, in bytes
@@ -207,7 +207,8 @@
  *
  *   MTWS_ASSERT(x)        programming errors end here; default: assert
  *   MTWS_MALLOC(size)     used by mtws_create alone; default: malloc
- *   MTWS_FREE(p)          used by mtws_destroy, and mtws_create where it fails; default: free
+ *   MTWS_FREE(p)          used by mtws_destroy, and mtws_create where it fails; default: free.
+ *                         Both or neither
  *   MTWS_SYS(name)        every system call, by name: MTWS_SYS(send)(...); default: name. For ports
  *                         to systems with other names, and for tests that make calls fail
  */
@@ -235,7 +236,10 @@
 #define MTWS_VERSION_PATCH 0
 
 #ifndef MTWS_API
-#  if defined(MTWS_STATIC) && defined(__GNUC__)
+#  if defined(MTWS_STATIC) && !defined(MTWS_IMPLEMENTATION)
+#    define MTWS_API extern /* compilers warn of static functions that are never defined */
+#    define MTWS__NOT_STATIC
+#  elif defined(MTWS_STATIC) && defined(__GNUC__)
 #    define MTWS_API static __attribute__((unused))
 #  elif defined(MTWS_STATIC)
 #    define MTWS_API static
@@ -707,6 +711,10 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #if defined(MTWS_IMPLEMENTATION) && !defined(MTWS_IMPLEMENTATION_DONE)
 #define MTWS_IMPLEMENTATION_DONE
 
+#ifdef MTWS__NOT_STATIC
+#error "mtws.h: with MTWS_STATIC define MTWS_IMPLEMENTATION where this file first includes it"
+#endif
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -735,6 +743,9 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 
 #ifndef MTWS_ASSERT
 #define MTWS_ASSERT(x) assert(x)
+#endif
+#if defined(MTWS_MALLOC) != defined(MTWS_FREE)
+#error "mtws.h: define both MTWS_MALLOC and MTWS_FREE, or neither"
 #endif
 #ifndef MTWS_MALLOC
 #define MTWS_MALLOC(size) malloc(size)

@@ -181,6 +181,14 @@ compile_c() {
     life "$cc" '-std=c99 -O2 -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64'
     program 'two static implementations' "$cc" '-std=c99' compile/static_a.c compile/static_b.c
     program 'included twice' "$cc" '-std=c99' compile/twice.c
+    program 'static, declared alone' "$cc" '-std=c99 -DMTWS_STATIC' compile/declared.c
+    # shellcheck disable=SC2046
+    refuses "static, but late, $cc" 'MTWS_IMPLEMENTATION where this file first' \
+        $(compiler "$cc") -std=gnu99 -DMTWS_STATIC -c compile/late.c -o "$BUILD/late.o"
+    # shellcheck disable=SC2046
+    refuses "MTWS_MALLOC without MTWS_FREE, $cc" 'both MTWS_MALLOC and MTWS_FREE' \
+        $(compiler "$cc") -std=c99 '-DMTWS_MALLOC(x)=malloc(x)' -c compile/implementation.c \
+        -o "$BUILD/half.o"
     program 'own macros' "$cc" '-std=c99' compile/custom.c
     program 'own macros' "$cc" '-std=c99 -O2 -DNDEBUG' compile/custom.c
     for limits in '' \
@@ -204,6 +212,7 @@ compile_cxx() {
     life "$cxx" '-std=c++20 -O3 -funsigned-char'
     program 'two static implementations' "$cxx" '-std=c++11' compile/static_a.c compile/static_b.c
     program 'included twice' "$cxx" '-std=c++11' compile/twice.c
+    program 'static, declared alone' "$cxx" '-std=c++11 -DMTWS_STATIC' compile/declared.c
     program 'late' "$cxx" '-std=c++11' compile/late.c
     program 'memory' "$cxx" '-std=c++11' compile/sizes.c
 }
