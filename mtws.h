@@ -634,8 +634,12 @@ MTWS_API mtws_result  mtws_send_text (mtws_client *ws, const char *text);
  * bytes for each max_frame_size) the part is over MTWS_PART_MAX.
  * MTWS_ERR_RESET: there is no message to go on with: none was begun, or its connection is gone, and
  * it is DROPPED.
+ * MTWS_ERR_UTF8: text that is none; a part may end within a character, the last may not.
  * MTWS_ERR_ARGUMENT: first while another message is not ended. MTWS_ERR_STATE: first while not
- * CONNECTED. */
+ * CONNECTED.
+ * A message that was begun can't be taken back (RFC 6455 knows no way), and what is sent later
+ * waits for its end. A text that breaks off within a character is ended by what completes that;
+ * where there is no sensible end, end the connection: mtws_disconnect twice, then mtws_connect. */
 MTWS_API mtws_result  mtws_send_part (mtws_client *ws, mtws_kind kind, const void *data,
                                       size_t size, bool first, bool last, uint64_t *id_or_null);
 
@@ -5978,6 +5982,11 @@ MTWS_PRIVATE bool mtws__payload_ok(mtws_kind kind, const void *data, size_t size
     return (kind == MTWS_TEXT || kind == MTWS_BINARY) && (data != NULL || size == 0);
 }
 
+/* No arithmetic is defined for NULL, which stands for an empty payload. */
+MTWS_PRIVATE const uint8_t *mtws__payload_bytes(const void *data) {
+    return (const uint8_t *)(data == NULL ? "" : data);
+}
+
 MTWS_API mtws_result mtws_send(mtws_client *ws, mtws_kind kind, const void *data, size_t size,
                                unsigned flags, uint64_t *id) {
     MTWS_ASSERT(!ws->in_hook);
@@ -6005,7 +6014,7 @@ MTWS_API mtws_result mtws_send(mtws_client *ws, mtws_kind kind, const void *data
     }
     if (id != NULL) *id = ws->next_id;
     mtws__queue_append(q, ws->next_id++, flags, deadline_us);
-    mtws__queue_frames(q, (uint8_t)kind, true, (const uint8_t *)data, size,
+    mtws__queue_frames(q, (uint8_t)kind, true, mtws__payload_bytes(data), size,
                        ws->options.max_frame_size, mtws__client_masks(ws));
     return MTWS_OK;
 }
@@ -6049,7 +6058,7 @@ MTWS_API mtws_result mtws_send_part(mtws_client *ws, mtws_kind kind, const void 
     ws->part_utf8 = utf8;
     mtws__queue_entry(q, q->end - 1)->open = !last;
     mtws__queue_frames(q, first ? (uint8_t)kind : (uint8_t)MTWS__CONTINUATION, last,
-                       (const uint8_t *)data, size, ws->options.max_frame_size,
+                       mtws__payload_bytes(data), size, ws->options.max_frame_size,
                        mtws__client_masks(ws));
     if (last) ws->part_id = 0;
     return MTWS_OK;

@@ -70,7 +70,8 @@ static void send_part(size_t size, bool last) {
     if (first && w.next_id > SENT_MAX) return;
     if (!first) kind = p.part_kind;
     make_payload(data, first ? w.next_id : p.part_id, first ? 0 : p.part_size, size, kind);
-    mtws_result result = mtws_send_part(w.ws, kind, data, size, first, last, &id);
+    const void *bytes = size > 0 ? data : NULL;
+    mtws_result result = mtws_send_part(w.ws, kind, bytes, size, first, last, &id);
     if (result == MTWS_ERR_QUEUE_FULL) {
         p.refused = true;
         p.refused_size = 0;
@@ -154,7 +155,7 @@ static void program(uint8_t what, uint8_t argument) {
     case 0:
     case 1: send_message(size, argument & 8 ? MTWS_TEXT : MTWS_BINARY, 0); break;
     case 2: send_message(size, MTWS_TEXT, argument >> 3 & 7); break;
-    case 3: send_part(size, (argument & 64) != 0); break;
+    case 3: send_part(p.part_id != 0 && argument & 32 ? 0 : size, (argument & 64) != 0); break;
     case 4: disconnect(argument); break;
     case 5: set_target(argument); break;
     case 6: (void)mtws_retry_now(w.ws); break;

@@ -1337,6 +1337,13 @@ static void parts(void) {
     CHECK_INT(send_part(&p, "whole", true, true, &id), MTWS_OK);
     peer_advance(&p, 1000);
     check_fates(&p, 4, 4);
+    /* One that broke off within a character can be ended with what completes that. */
+    CHECK_INT(send_part(&p, "\xe2\x82", true, false, &id), MTWS_OK);
+    CHECK_INT(mtws_send_part(p.ws, MTWS_TEXT, NULL, 0, false, true, NULL), MTWS_ERR_UTF8);
+    CHECK_INT(mtws_send_part(p.ws, MTWS_TEXT, NULL, 0, false, false, NULL), MTWS_OK);
+    CHECK_INT(send_part(&p, "\xac", false, true, &same), MTWS_OK);
+    peer_advance(&p, 1000);
+    check_fates(&p, 5, 5);
     peer_finish(&p);
 }
 
