@@ -317,7 +317,8 @@ typedef enum mtws_result {
     MTWS_ERR_OFFLINE     = -23, /* the network is down */
     MTWS_ERR_EXPIRED     = -24, /* the message outlived options.queue_ttl_ms */
     MTWS_ERR_CLEARED     = -25, /* dropped by mtws_clear_queue */
-    MTWS_ERR_IDLE        = -26  /* from mtws_poll: nothing is left, nothing will happen */
+    MTWS_ERR_IDLE        = -26, /* from mtws_poll: nothing is left, nothing will happen */
+    MTWS_ERR_DISCONNECTED = -27 /* dropped because mtws_disconnect ended its connection */
 } mtws_result;
 
 typedef enum mtws_kind { MTWS_TEXT = 1, MTWS_BINARY = 2 } mtws_kind; /* RFC 6455 opcodes */
@@ -550,13 +551,14 @@ MTWS_API void         mtws_destroy   (mtws_client *ws);
 MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
                                       const mtws_pair *params_or_null);
 
-/* Graceful, and final until mtws_connect. Where connected and the queue is not held, what is queued
- * leaves and is confirmed first; then a Close frame with code (0: 1000) and reason (at most 123
- * bytes) goes out, and the server's is awaited; all within close_timeout_ms. Meanwhile the state
- * stays CONNECTED, messages are still handed over, and mtws_send is MTWS_ERR_STATE. Then STATE
- * tells DISCONNECTED: result MTWS_OK and the server's close_code, or MTWS_ERR_TIMEOUT and the
- * like. What was not confirmed stays queued. A second call, or one while no connection is open,
- * ends it at once.
+/* Graceful, and final until mtws_connect. Where connected, what is queued (of a held queue only
+ * what was sent with MTWS_FIRST) leaves and is confirmed first; then a Close frame with code (0:
+ * 1000) and reason (at most 123 bytes) goes out, and the server's is awaited; all within
+ * close_timeout_ms. Meanwhile the state stays CONNECTED, messages are still handed over, and
+ * mtws_send is MTWS_ERR_STATE. Then STATE tells DISCONNECTED: result MTWS_OK and the server's
+ * close_code, or MTWS_ERR_TIMEOUT and the like. What was not confirmed stays queued; what belonged
+ * to this connection alone is DROPPED with MTWS_ERR_DISCONNECTED. A second call, or one while no
+ * connection is open, ends it at once.
  * MTWS_ERR_ARGUMENT: a code that may not be sent (RFC 6455 section 7.4), or too long a reason;
  * MTWS_ERR_UTF8: the reason is not UTF-8. */
 MTWS_API mtws_result  mtws_disconnect(mtws_client *ws, uint16_t close_code,
@@ -1304,6 +1306,7 @@ MTWS_PRIVATE const char *mtws__result_text(int result) {
         "the message expired in the queue",
         "cleared from the queue",
         "nothing is left to do",
+        "mtws_disconnect ended its connection",
     };
     size_t count = sizeof texts / sizeof texts[0];
     size_t index = (size_t)(-(int64_t)result);
@@ -4135,7 +4138,8 @@ MTWS_PRIVATE void mtws__client_end(mtws_client *ws, mtws__cause cause) {
         bool asks =
             ws->options.confirm == MTWS_CONFIRM_PONG && ws->options.confirm_delay_ms != MTWS_OFF;
         if (asks && mtws__queue_unconfirmed(&ws->queues[MTWS__MAIN]) > 0) ws->window = 1;
-        mtws_result why = ws->failure.result == MTWS_OK ? MTWS_ERR_CLOSED : ws->failure.result;
+        mtws_result why = ws->failure.result;
+        if (why == MTWS_OK) why = MTWS_ERR_DISCONNECTED;
         for (int i = 0; i < MTWS__SOURCES; i++) mtws__queue_reset(&ws->queues[i], why);
         ws->part_id = 0;
     }
@@ -4958,10 +4962,11 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
 
 /* Whether everything that mtws_disconnect waits for has happened. */
 MTWS_PRIVATE bool mtws__client_is_drained(const mtws_client *ws) {
-    if (mtws__client_is_held(ws)) return true;
+    bool held = mtws__client_is_held(ws);
     for (int i = 0; i < MTWS__SOURCES; i++) {
         const mtws__queue *q = &ws->queues[i];
-        if (q->live < q->end) return false;
+        bool leaves = !held || i == MTWS__FIRST_QUEUE;
+        if (leaves && q->live < q->end) return false;
     }
     return true;
 }

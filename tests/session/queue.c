@@ -1259,6 +1259,59 @@ static void first_goes_first(void) {
     peer_finish(&p);
 }
 
+/* What belonged to a connection that the program itself ended says so. */
+static void dropped_by_disconnect(void) {
+    static const peer_plan plans[] = {{.no_pong = true}};
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"at once", "after all its time", "parts without end"};
+        if (!test_begin("%s", names[i])) continue;
+        peer p;
+        peer_init(&p);
+        PEER_PLANS(&p, plans);
+        peer_open_up(&p);
+        if (i < 2) {
+            peer_queue(&p, MTWS_TEXT, "a", 1, MTWS_NO_QUEUE);
+            peer_queue(&p, MTWS_TEXT, "b", 1, MTWS_ONCE);
+        } else {
+            CHECK_INT(mtws_send_part(p.ws, MTWS_TEXT, "p", 1, true, false, &p.last_id), MTWS_OK);
+        }
+        peer_run(&p);
+        CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+        peer_run(&p);
+        if (i == 0) CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+        peer_advance(&p, 5000);
+        CHECK_INT(p.last_state, MTWS_STATE_DISCONNECTED);
+        check_fates(&p, p.last_id, 0);
+        for (size_t k = 0; k < p.event_count; k++) {
+            const mtws_event *event = &p.events[k].event;
+            if (event->type != MTWS_EVENT_DROPPED) continue;
+            CHECK_INT(event->result, MTWS_ERR_DISCONNECTED);
+            CHECK_INT(event->written, i < 2);
+        }
+        peer_finish(&p);
+        test_end();
+    }
+}
+
+/* A logout leaves before the Close, although the queue is held. */
+static void first_before_the_end(void) {
+    static const peer_plan plans[] = {{.latency_ms = 20}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.options.hold_queue = true;
+    peer_open_up(&p);
+    peer_queue_text(&p, "held");
+    peer_queue(&p, MTWS_TEXT, "logout", 6, MTWS_FIRST);
+    CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+    peer_advance(&p, 100);
+    CHECK_INT(p.last_state, MTWS_STATE_DISCONNECTED);
+    CHECK_STR(peer_client_said(&p), "text:logout / close:1000");
+    check_fates(&p, 1, 1);
+    CHECK_UINT(p.fates[2], 1);
+    peer_finish(&p);
+}
+
 /* Clearing drops what has not begun to leave; while no connection is open, everything. */
 static void clearing(void) {
     static const peer_plan plans[] = {{.no_pong = true}, {0}};
@@ -1706,6 +1759,8 @@ int main(int argc, char **argv) {
         TEST(held_until_released),
         TEST(parts_are_held),
         TEST(first_goes_first),
+        TEST_ROWS(dropped_by_disconnect),
+        TEST(first_before_the_end),
         TEST(clearing),
         TEST(parts),
         TEST(parts_without_end),

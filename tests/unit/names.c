@@ -36,6 +36,7 @@ static const struct {
     {MTWS_ERR_EXPIRED, "expired"},
     {MTWS_ERR_CLEARED, "cleared"},
     {MTWS_ERR_IDLE, "nothing is left"},
+    {MTWS_ERR_DISCONNECTED, "mtws_disconnect"},
 };
 
 static void each_result(void) {
@@ -54,8 +55,8 @@ static void each_result(void) {
 
 static void unknown_results(void) {
     static const int rows[] = {1,           2,
-                               1000,        -27,
-                               -28,         -1000,
+                               1000,        -28,
+                               -29,         -1000,
                                -2147483647, -2147483647 - 1,
                                2147483647,  MTWS_IO_AGAIN,
                                MTWS_IO_EOF, MTWS_IO_ERROR};
@@ -63,7 +64,7 @@ static void unknown_results(void) {
         test_context("%d", rows[i]);
         CHECK_STR(mtws__result_text(rows[i]), "unknown result");
     }
-    CHECK_INT(results[UNIT_COUNT(results) - 1].result, -26);
+    CHECK_INT(results[UNIT_COUNT(results) - 1].result, -27);
 }
 
 static void states(void) {
