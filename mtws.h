@@ -50,6 +50,7 @@
  *     >>bytes >>names >>sha1 >>base64 >>utf8 >>json >>random >>url >>http >>handshake >>frame
  *     >>message >>queue >>backoff >>heartbeat               pure rooms: no I/O, no clock, no heap
  *     >>net        names and TCP as a transport
+ *     >>way        the same for a transport of yours to stand on
  *     >>client     the state machine
  *     >>public     the functions of api
  *
@@ -683,6 +684,32 @@ MTWS_API bool         mtws_dispatch  (mtws_client *ws, const mtws_event *event);
  * connected either asks for a heartbeat now; nothing is closed. With AUTO it makes the client look
  * at the system again. */
 MTWS_API mtws_result  mtws_set_network(mtws_client *ws, bool online);
+
+/* ---- the header's own network, for a transport of yours -----------------------------------------
+ * A TLS library needs a byte stream under it. This is the one that the client itself uses:
+ *     static unsigned char memory[MTWS_NET_MEMORY_SIZE];
+ *     mtws_transport net;
+ *     mtws_net_transport(&net, memory, sizeof memory);
+ * and your open() calls net.open(net.ctx, host, port, false) until it is not MTWS_IO_AGAIN, then
+ * shakes hands over net.read and net.write; your wait() asks net.wait, your close() net.close. It
+ * belongs to one client; used as options.transport as it is, it serves ws:// alone. */
+
+/* Makes it in the caller's memory, of any alignment, which must stay until mtws_net_destroy. Time
+ * and randomness, where it needs any, are the system's. MTWS_ERR_MEMORY: size is below
+ * MTWS_NET_MEMORY_SIZE; MTWS_ERR_ARGUMENT: a NULL. */
+MTWS_API mtws_result  mtws_net_transport(mtws_transport *out, void *memory, size_t size);
+
+/* Why the last call of it failed, for people: "connection refused"; "" where none did. Valid until
+ * the next call of it. Only for what mtws_net_transport made. */
+MTWS_API const char  *mtws_net_reason(const mtws_transport *net);
+
+/* After mtws_destroy of the client: closes what is still open. A connection's descriptor outlives
+ * the transport's close() until the next open() or this, so that an event loop can forget it. A
+ * zeroed one is fine. */
+MTWS_API void         mtws_net_destroy(mtws_transport *net);
+
+/* Bytes for mtws_net_transport, an integer constant. */
+#define MTWS_NET_MEMORY_SIZE 4096
 
 /* ---- looking: strings are valid until the next mtws_poll or mtws_destroy
  * ------------------------- */
@@ -3608,6 +3635,78 @@ MTWS_PRIVATE void mtws__net_transport(mtws__net *net, mtws_transport *out) {
 }
 
 /* ==========================================================================
+ * >>way
+ * uses: platform, net
+ * The network as a transport of its own, in the memory of whoever wraps it. No client sweeps it, so
+ * it keeps a descriptor that an event loop may know until it is opened again.
+ */
+
+typedef struct mtws__way {
+    mtws__net net;
+    mtws_transport lower;
+    int result; /* of the last call that failed; 0: none did */
+} mtws__way;
+
+MTWS_PRIVATE int mtws__way_open(void *ctx, const char *host, uint16_t port, bool tls) {
+    mtws__way *way = (mtws__way *)ctx;
+    mtws__net_sweep(&way->net);
+    way->result = 0;
+    int result = way->lower.open(way->lower.ctx, host, port, tls);
+    if (result != MTWS_IO_AGAIN) way->result = result;
+    return result;
+}
+
+MTWS_PRIVATE ptrdiff_t mtws__way_read(void *ctx, void *out, size_t capacity) {
+    mtws__way *way = (mtws__way *)ctx;
+    ptrdiff_t got = way->lower.read(way->lower.ctx, out, capacity);
+    if (got < 0 && got != MTWS_IO_AGAIN) way->result = (int)got;
+    return got;
+}
+
+MTWS_PRIVATE ptrdiff_t mtws__way_write(void *ctx, const void *data, size_t size) {
+    mtws__way *way = (mtws__way *)ctx;
+    ptrdiff_t put = way->lower.write(way->lower.ctx, data, size);
+    if (put < 0 && put != MTWS_IO_AGAIN) way->result = (int)put;
+    return put;
+}
+
+MTWS_PRIVATE void mtws__way_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
+    mtws__way *way = (mtws__way *)ctx;
+    way->lower.wait(way->lower.ctx, want_read, want_write, out);
+    way->net.seen = way->net.fd >= 0;
+}
+
+MTWS_PRIVATE void mtws__way_close(void *ctx) {
+    mtws__way *way = (mtws__way *)ctx;
+    way->lower.close(way->lower.ctx);
+}
+
+MTWS_PRIVATE void mtws__way_start(mtws__way *way, mtws_transport *out) {
+    memset(way, 0, sizeof *way);
+    mtws__net_start(&way->net);
+    mtws__net_transport(&way->net, &way->lower);
+    out->open = mtws__way_open;
+    out->read = mtws__way_read;
+    out->write = mtws__way_write;
+    out->wait = mtws__way_wait;
+    out->close = mtws__way_close;
+    out->ctx = way;
+}
+
+MTWS_PRIVATE const char *mtws__way_reason(const mtws__way *way) {
+    if (way->result == 0) return "";
+    if (way->result == MTWS_ERR_RESOLVE) return mtws__os_resolve_text(way->net.error);
+    if (way->result == MTWS_ERR_CONNECT) return mtws__os_error_text(way->net.error);
+    if (way->result == MTWS_ERR_TLS) return "the network has no TLS: open it with tls false";
+    return way->net.error == 0 ? "end of stream" : mtws__os_error_text(way->net.error);
+}
+
+MTWS_PRIVATE void mtws__way_end(mtws__way *way) {
+    mtws__net_close(&way->net);
+    mtws__net_sweep(&way->net);
+}
+
+/* ==========================================================================
  * >>client
  * uses: platform, bytes, names, base64, utf8, json, random, url, http, handshake, frame, message,
  *       queue, backoff, heartbeat, net
@@ -5505,7 +5604,7 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
 /* ==========================================================================
  * >>public
  * uses: platform, bytes, names, utf8, json, random, url, http, handshake, frame, message, queue,
- *       net, client
+ *       net, way, client
  * The functions of api, in its order.
  */
 
@@ -6156,6 +6255,31 @@ MTWS_API mtws_result mtws_set_network(mtws_client *ws, bool online) {
     ws->manual_offline = !online;
     ws->network_changed = true;
     return MTWS_OK;
+}
+
+/* ---- the header's own network --------------------------------------------------------------- */
+
+typedef char mtws__check_way[sizeof(mtws__way) + MTWS__ALIGNMENT <= MTWS_NET_MEMORY_SIZE ? 1 : -1];
+
+MTWS_API mtws_result mtws_net_transport(mtws_transport *out, void *memory, size_t size) {
+    if (out == NULL) return MTWS_ERR_ARGUMENT;
+    memset(out, 0, sizeof *out);
+    if (memory == NULL) return MTWS_ERR_ARGUMENT;
+    if (size < MTWS_NET_MEMORY_SIZE) return MTWS_ERR_MEMORY;
+    size_t off = (size_t)((uintptr_t)memory % MTWS__ALIGNMENT);
+    uint8_t *base = (uint8_t *)memory + (off == 0 ? 0 : MTWS__ALIGNMENT - off);
+    mtws__way_start((mtws__way *)(void *)base, out);
+    return MTWS_OK;
+}
+
+MTWS_API const char *mtws_net_reason(const mtws_transport *net) {
+    return mtws__way_reason((const mtws__way *)net->ctx);
+}
+
+MTWS_API void mtws_net_destroy(mtws_transport *net) {
+    if (net == NULL || net->ctx == NULL) return;
+    mtws__way_end((mtws__way *)net->ctx);
+    memset(net, 0, sizeof *net);
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */

@@ -37,6 +37,9 @@ typedef struct life_api {
     mtws_result (*on_state)(mtws_client *, mtws_state_handler *, void *);
     bool (*dispatch)(mtws_client *, const mtws_event *);
     mtws_result (*set_network)(mtws_client *, bool);
+    mtws_result (*net_transport)(mtws_transport *, void *, size_t);
+    const char *(*net_reason)(const mtws_transport *);
+    void (*net_destroy)(mtws_transport *);
     mtws_state (*get_state)(const mtws_client *);
     void (*get_options)(const mtws_client *, mtws_options *);
     void (*get_stats)(const mtws_client *, mtws_stats *);
@@ -49,14 +52,13 @@ typedef struct life_api {
 } life_api;
 
 static const life_api api = {
-    mtws_memory_required, mtws_create,      mtws_create_in,   mtws_destroy,
-    mtws_connect,         mtws_disconnect,  mtws_retry_now,   mtws_set_url,
-    mtws_set_header,      mtws_poll,        mtws_get_wait,    mtws_wake,
-    mtws_set_paused,      mtws_send,        mtws_send_text,   mtws_send_part,
-    mtws_release_queue,   mtws_clear_queue, mtws_confirm,     mtws_on_message,
-    mtws_on_state,        mtws_dispatch,    mtws_set_network, mtws_get_state,
-    mtws_get_options,     mtws_get_stats,   mtws_get_header,  mtws_get_subprotocol,
-    mtws_get_user_data,   mtws_result_text, mtws_state_name,  mtws_version,
+    mtws_memory_required, mtws_create,        mtws_create_in,   mtws_destroy,       mtws_connect,
+    mtws_disconnect,      mtws_retry_now,     mtws_set_url,     mtws_set_header,    mtws_poll,
+    mtws_get_wait,        mtws_wake,          mtws_set_paused,  mtws_send,          mtws_send_text,
+    mtws_send_part,       mtws_release_queue, mtws_clear_queue, mtws_confirm,       mtws_on_message,
+    mtws_on_state,        mtws_dispatch,      mtws_set_network, mtws_net_transport, mtws_net_reason,
+    mtws_net_destroy,     mtws_get_state,     mtws_get_options, mtws_get_stats,     mtws_get_header,
+    mtws_get_subprotocol, mtws_get_user_data, mtws_result_text, mtws_state_name,    mtws_version,
 };
 
 #define EXPECT(condition)                                                                          \

@@ -166,7 +166,8 @@ static int room_at(size_t line) {
 }
 
 static bool is_pure(int index) {
-    static const char *const others[] = {"config", "api", "platform", "net", "client", "public"};
+    static const char *const others[] = {"config", "api",    "platform", "net",
+                                         "way",    "client", "public"};
     for (size_t i = 0; i < UNIT_COUNT(others); i++) {
         if (strcmp(rooms[index].name, others[i]) == 0) return false;
     }
