@@ -50,7 +50,8 @@
  *     >>bytes >>names >>sha1 >>base64 >>utf8 >>json >>random >>url >>http >>handshake >>frame
  *     >>message >>queue >>backoff >>heartbeat               pure rooms: no I/O, no clock, no heap
  *     >>net        names and TCP as a transport
- *     >>way        the same for a transport of yours to stand on
+ *     >>proxy      the way through a proxy
+ *     >>way        the network as a transport for yours to stand on
  *     >>client     the state machine
  *     >>public     the functions of api
  *
@@ -77,7 +78,8 @@
  *
  *     disconnected            mtws_create; nothing happens until mtws_connect
  *       | mtws_connect
- *     connecting              the first attempt: name, TCP, upgrade, within connect_timeout_ms
+ *     connecting              the first attempt: name, TCP, proxy and upgrade, within
+ *                             connect_timeout_ms
  *       | the server agreed
  *     connected               messages flow; Pings ask whether the peer is there
  *       | anything failed
@@ -103,11 +105,13 @@
  *   - final at once: the upgrade answered with 401, 403 or 410, a Close with 1010.
  *   - final until a connection has opened once, afterwards retried at max_reconnect_delay_ms with
  *     an ERROR in the log (a bad deploy passes): an answer that is not RFC 6455's, any other 2xx,
- *     3xx or 4xx but 408, 425 and 429, and what MTWS_ERR_TLS_TRUST and _NAME mean.
+ *     3xx or 4xx but 408, 425 and 429, and what MTWS_ERR_TLS_TRUST and _NAME mean. Of a proxy's
+ *     refusals those that are no failure to reach the server: see WAYS OUT.
  *   - retried at max_reconnect_delay_ms, less up to a quarter at random: a Close with 1002, 1003,
  *     1007, 1008 or 1009 from the server.
  *   - retried: everything else, a Close with 1000 or 1001 too. 1012 and 1013 wait a full delay;
- *     Retry-After of a 429 or 503 lengthens the delay, up to an hour and at random a tenth more.
+ *     Retry-After of a 429 or 503, a proxy's too, lengthens the delay, up to an hour and at random
+ *     a tenth more.
  * With max_reconnect_attempts MTWS_OFF nothing is retried: a clean Close leads to disconnected, any
  * other end to failed.
  *
@@ -147,6 +151,25 @@
  * 1011) is DROPPED.
  *
  *
+ * WAYS OUT
+ *
+ * options.proxy leads through a proxy: http://[user:password@]host[:port] asks it with CONNECT (for
+ * ws:// too, so that nothing on the way takes the upgrade apart), socks5:// with SOCKS5. It gets
+ * the server's name and resolves it, so socks5:// and socks5h:// are the same. It is told the
+ * server's host and port and its own user and password, and no header or path of the server's; the
+ * server learns nothing of it, and no log its password. Without a port it is 80, and 1080 for
+ * SOCKS5; special characters in user and password are percent-encoded. mtws_proxy_from_environment
+ * reads http_proxy and its like; nothing is read from the environment unasked.
+ *     What a proxy refuses is MTWS_ERR_PROXY, with its HTTP status where it has one, and a reason.
+ * A proxy that can't reach the server (502, 503, SOCKS5's failures) is asked again like a server;
+ * one that refuses for other causes (407, 403) is final until a connection has opened once, then
+ * asked again at max_reconnect_delay_ms. Each answer of it is bounded as a server's is, and what it
+ * sends behind one before anything was said to the server is refused. connect_timeout_ms counts
+ * over all. Whether the network is there is told by the proxy's addresses.
+ *     wss:// through a proxy: options.transport does the TLS, so the proxy goes below it, with
+ * mtws_net_transport and mtws_net_set_proxy.
+ *
+ *
  * THREADS AND SIGNALS
  *
  * A client belongs to one thread at a time; different clients share nothing. Only mtws_wake may be
@@ -178,7 +201,9 @@
  *     does: seconds, where a name server is gone. Literal addresses never block. A transport of
  *     your own can resolve as it likes.
  *   - wss:// needs options.transport: this version has no TLS of its own.
- *   - Proxies and redirects are not followed; permessage-deflate is not offered.
+ *   - Redirects are not followed.
+ *   - A proxy is spoken to without TLS, and knows Basic credentials, or SOCKS5's user and password,
+ *     and no others (no NTLM, Negotiate or Digest). permessage-deflate is not offered.
  *   - POSIX systems: written for Linux and tested there; the calls of macOS and the BSDs are in the
  *     platform room, and have not been tried.
  *   - A message that is received in one piece is at most max_message_size; options.stream_messages
@@ -197,7 +222,8 @@
  *   MTWS_API              what stands before each public function; default: extern, or static as
  *                         above
  *   MTWS_REQUEST_MAX      8192: URL, params, headers and subprotocols together, in bytes
- *   MTWS_ANSWER_MAX       16384: the head of the answer to the upgrade, in bytes
+ *   MTWS_ANSWER_MAX       16384: the head of the answer to the upgrade, or of a proxy's, in bytes
+ *   MTWS_PROXY_MAX        512: the URL of a proxy, in bytes, its terminator included
  *   MTWS_FIRST_MAX        4096: room for messages sent with MTWS_FIRST, in bytes
  *   MTWS_PART_MAX         16384: room for mtws_send_part, in bytes
  *   MTWS_HANDLERS_MAX     16: types that mtws_on_message takes
@@ -255,6 +281,9 @@
 #ifndef MTWS_ANSWER_MAX
 #  define MTWS_ANSWER_MAX 16384
 #endif
+#ifndef MTWS_PROXY_MAX
+#  define MTWS_PROXY_MAX 512
+#endif
 #ifndef MTWS_FIRST_MAX
 #  define MTWS_FIRST_MAX 4096
 #endif
@@ -302,7 +331,8 @@ typedef enum mtws_result {
     MTWS_ERR_ENTROPY     =  -7, /* the random source failed: there is no weak fallback */
     MTWS_ERR_RESOLVE     =  -8, /* the name could not be resolved */
     MTWS_ERR_CONNECT     =  -9, /* TCP refused, unreachable, out of descriptors */
-    MTWS_ERR_PROXY       = -10, /* a proxy refused: for transports that use one */
+    MTWS_ERR_PROXY       = -10, /* the proxy refused, with http_status where it is an HTTP proxy's
+                                   answer, or did not speak as proxies do */
     MTWS_ERR_TLS         = -11, /* any TLS failure not named below; wss:// without a transport */
     MTWS_ERR_TLS_TRUST   = -12, /* the chain does not lead to a trust anchor */
     MTWS_ERR_TLS_NAME    = -13, /* the certificate is for another host */
@@ -345,7 +375,7 @@ typedef struct mtws_event {
     const char *reason;    /* for people; what the server said has its control characters replaced,
                               and credentials masked */
     uint16_t close_code;   /* RFC 6455 section 7.4; 1005 none given, 1006 no Close frame */
-    uint16_t http_status;  /* of a refused upgrade */
+    uint16_t http_status;  /* of a refused upgrade, or of a proxy's refusal */
     int32_t attempt;       /* attempts since the last stable connection, opened ones too; not the
                               count that max_reconnect_attempts limits */
     int32_t retry_ms;      /* RECONNECTING: time to the next attempt */
@@ -392,8 +422,8 @@ typedef enum mtws_level {
 } mtws_level;
 
 /* Texts hold no credentials: the URL's userinfo, the values of its query and of headers such as
- * Authorization and Cookie are masked where they would appear. item is a constant word to search
- * for. */
+ * Authorization and Cookie, and a proxy's user and password are masked where they would appear.
+ * item is a constant word to search for. */
 typedef struct mtws_logger {
     void (*log)(void *ctx, mtws_level level, const char *item, const char *text);
     void *ctx;
@@ -465,7 +495,7 @@ typedef struct mtws_options {
                                            when TCP notices it, minutes later or never */
     int32_t heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link
                                            is seen to move */
-    int32_t connect_timeout_ms;         /* 20000: name, TCP and upgrade together */
+    int32_t connect_timeout_ms;         /* 20000: name, TCP, proxy and upgrade together */
     int32_t close_timeout_ms;           /* 5000: for all that mtws_disconnect does, and for the
                                            server to end TCP after its Close */
 
@@ -495,6 +525,10 @@ typedef struct mtws_options {
     const mtws_pair *headers;           /* Authorization, Cookie, Origin, User-Agent, Host, ...;
                                            NULL, as mtws_get_options gives it: none */
 
+    /* ways out; copied by mtws_create */
+    const char *proxy;                  /* "http://user:password@host:port" (CONNECT) or the same
+                                           with socks5://; NULL or "": none. See WAYS OUT */
+
     /* hooks; a zeroed one is the system's own */
     bool debug;                         /* where logger is not set: log to stderr at DEBUG */
     mtws_logger logger;
@@ -513,8 +547,8 @@ MTWS_API size_t       mtws_memory_required(const mtws_options *options_or_null);
 
 /* Makes a client in a block from MTWS_MALLOC. *out is NULL on failure:
  * MTWS_ERR_ARGUMENT an option, header or subprotocol is bad; MTWS_ERR_MEMORY; MTWS_ERR_TOO_BIG
- * headers and subprotocols exceed MTWS_REQUEST_MAX; MTWS_ERR_CONNECT no descriptor for
- * options.wakeable. */
+ * headers and subprotocols exceed MTWS_REQUEST_MAX, or the proxy's URL MTWS_PROXY_MAX; MTWS_ERR_URL
+ * that URL is bad; MTWS_ERR_CONNECT no descriptor for options.wakeable. */
 MTWS_API mtws_result  mtws_create    (mtws_client **out, const mtws_options *options_or_null);
 
 /* The same in the caller's memory, of any alignment, which must stay until mtws_destroy.
@@ -532,7 +566,8 @@ MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *opt
 #define MTWS__ENTRIES_MIN 16
 #define MTWS__TYPE_MAX 47
 #define MTWS__CLIENT_SIZE \
-    (2 * MTWS_REQUEST_MAX + MTWS_ANSWER_MAX + MTWS_HANDLERS_MAX * (MTWS__TYPE_MAX + 17) + 9216)
+    (2 * MTWS_REQUEST_MAX + MTWS_ANSWER_MAX + 2 * MTWS_PROXY_MAX + \
+     MTWS_HANDLERS_MAX * (MTWS__TYPE_MAX + 17) + 10240)
 #define MTWS__FIXED_SIZE (MTWS__CLIENT_SIZE + 16384 + 256)
 #define MTWS__QUEUE_SIZE(size) \
     ((size) + ((size) / MTWS_MESSAGE_ROOM + MTWS__ENTRIES_MIN) * MTWS__ENTRY_SIZE)
@@ -546,7 +581,8 @@ MTWS_API void         mtws_destroy   (mtws_client *ws);
  * authorization); params join its query percent-encoded:
  *     mtws_pair params[] = {{"sessionId", id}, {"token", token}, {NULL, NULL}};
  * Both are copied. From DISCONNECTED or FAILED, else MTWS_ERR_STATE; before the next mtws_poll a
- * second call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// without options.transport;
+ * second call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// without options.transport, or
+ * with both it and a proxy (the proxy goes below TLS: mtws_net_set_proxy);
  * MTWS_ERR_ARGUMENT a param without name or value; MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. What is
  * still queued goes to this server: call mtws_clear_queue first where that is not meant. */
 MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
@@ -579,6 +615,24 @@ MTWS_API mtws_result  mtws_set_url   (mtws_client *ws, const char *url,
  * Content-Length, Transfer-Encoding, Sec-WebSocket-*), or value has control characters;
  * MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. */
 MTWS_API mtws_result  mtws_set_header(mtws_client *ws, const char *name, const char *value_or_null);
+
+/* From the next attempt on: another proxy, or none (NULL or ""), as options.proxy. For machines
+ * that move between networks, best when RECONNECTING is heard. MTWS_ERR_URL; MTWS_ERR_TOO_BIG over
+ * MTWS_PROXY_MAX. */
+MTWS_API mtws_result  mtws_set_proxy (mtws_client *ws, const char *proxy_or_null);
+
+/* Writes the proxy that the environment names for a ws or wss URL, "" for none, fit for
+ * options.proxy and mtws_net_set_proxy. The usual variables in the usual order: for wss
+ * https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY; for ws http_proxy (in lower case alone: a CGI
+ * program's clients choose its HTTP_PROXY), all_proxy, ALL_PROXY; empty ones don't count. A value
+ * without a scheme is taken for http://. There is none where no_proxy, or else NO_PROXY, lists the
+ * target: words parted by commas or spaces, each "*" for all, a name for itself and for what ends
+ * with it behind a dot, an IP address, or a network as "10.0.0.0/8"; names and addresses may end
+ * with ":port" (IPv6 ones then in brackets). Names are not resolved for it.
+ * MTWS_ERR_URL: url is no ws or wss URL. MTWS_ERR_PROXY: the variable is no URL of a proxy that
+ * this header can use. MTWS_ERR_TOO_BIG: out has no room, or MTWS_PROXY_MAX. It calls getenv, which
+ * no thread may do while another changes the environment. */
+MTWS_API mtws_result  mtws_proxy_from_environment(const char *url, char *out, size_t size);
 
 /* ---- the pump
  * ----------------------------------------------------------------------------------- */
@@ -692,12 +746,21 @@ MTWS_API mtws_result  mtws_set_network(mtws_client *ws, bool online);
  *     mtws_net_transport(&net, memory, sizeof memory);
  * and your open() calls net.open(net.ctx, host, port, false) until it is not MTWS_IO_AGAIN, then
  * shakes hands over net.read and net.write; your wait() asks net.wait, your close() net.close. It
- * belongs to one client; used as options.transport as it is, it serves ws:// alone. */
+ * belongs to one client; used as options.transport as it is, it serves ws:// alone. Through the
+ * proxy that the environment names:
+ *     char proxy[MTWS_PROXY_MAX];
+ *     if (mtws_proxy_from_environment(url, proxy, sizeof proxy) == MTWS_OK)
+ *         mtws_net_set_proxy(&net, proxy); */
 
 /* Makes it in the caller's memory, of any alignment, which must stay until mtws_net_destroy. Time
  * and randomness, where it needs any, are the system's. MTWS_ERR_MEMORY: size is below
  * MTWS_NET_MEMORY_SIZE; MTWS_ERR_ARGUMENT: a NULL. */
 MTWS_API mtws_result  mtws_net_transport(mtws_transport *out, void *memory, size_t size);
+
+/* From the next opening on: through this proxy, as options.proxy; NULL or "": none. MTWS_ERR_STATE
+ * while it is open or opening; MTWS_ERR_URL; MTWS_ERR_TOO_BIG over MTWS_PROXY_MAX;
+ * MTWS_ERR_ARGUMENT: not what mtws_net_transport made. */
+MTWS_API mtws_result  mtws_net_set_proxy(mtws_transport *net, const char *proxy_or_null);
 
 /* Why the last call of it failed, for people: "connection refused"; "" where none did. Valid until
  * the next call of it. Only for what mtws_net_transport made. */
@@ -709,13 +772,14 @@ MTWS_API const char  *mtws_net_reason(const mtws_transport *net);
 MTWS_API void         mtws_net_destroy(mtws_transport *net);
 
 /* Bytes for mtws_net_transport, an integer constant. */
-#define MTWS_NET_MEMORY_SIZE 4096
+#define MTWS_NET_MEMORY_SIZE (MTWS_ANSWER_MAX + MTWS_PROXY_MAX + 4096)
 
 /* ---- looking: strings are valid until the next mtws_poll or mtws_destroy
  * ------------------------- */
 typedef struct mtws_stats { /* since mtws_create */
     uint64_t messages_sent, messages_received; /* whole ones; one that is sent again counts again */
-    uint64_t bytes_sent, bytes_received;       /* on the wire, requests and answers included */
+    uint64_t bytes_sent, bytes_received;       /* on the wire, requests and answers included, but
+                                                  for what a proxy is told and says */
     uint64_t connects, failures;               /* connections opened; ERROR events */
     uint64_t resent, dropped;                  /* messages */
     uint64_t queued_messages, queued_bytes;    /* now: not settled; wire bytes of them */
@@ -1085,6 +1149,12 @@ MTWS_PRIVATE int mtws__os_resolve(const char *host, uint16_t port, mtws__address
     }
     MTWS_SYS(freeaddrinfo)(list);
     return *count > 0 ? 0 : EAI_NONAME;
+}
+
+/* A variable of the environment; NULL where it is absent or empty. */
+MTWS_PRIVATE const char *mtws__os_environment(const char *name) {
+    const char *value = MTWS_SYS(getenv)(name);
+    return value == NULL || value[0] == 0 ? NULL : value;
 }
 
 MTWS_PRIVATE const char *mtws__os_resolve_text(int error) { return gai_strerror(error); }
@@ -1812,7 +1882,7 @@ MTWS_PRIVATE uint64_t mtws__random_between(mtws__random *r, uint64_t low, uint64
 /* ==========================================================================
  * >>url                                       RFC 3986, RFC 6455 section 3
  * uses: bytes
- * ws and wss URLs, taken apart where they lie. Pure.
+ * ws and wss URLs, taken apart where they lie; IP literals. Pure.
  */
 
 typedef struct mtws__url {
@@ -1889,8 +1959,8 @@ MTWS_PRIVATE bool mtws__url_host(mtws__url *url, mtws__span *rest) {
     return url->host.size > 0 && url->host.size <= MTWS__HOST_MAX;
 }
 
+/* url->port comes as the scheme's. */
 MTWS_PRIVATE bool mtws__url_port(mtws__url *url, mtws__span rest) {
-    url->port = url->tls ? 443 : 80;
     if (rest.size == 0) return true;
     if (rest.data[0] != ':' || rest.size > 6) return false;
     if (rest.size == 1) return true; /* RFC 3986 section 3.2.3: an empty port is the default */
@@ -1904,16 +1974,12 @@ MTWS_PRIVATE bool mtws__url_port(mtws__url *url, mtws__span rest) {
     return true;
 }
 
-/* False where the text is no ws or wss URL; a fragment is refused too (RFC 6455 section 3). */
-MTWS_PRIVATE bool mtws__url_parse(mtws__url *url, mtws__span text) {
-    memset(url, 0, sizeof *url);
-    mtws__span scheme = mtws__url_cut(&text, ":");
-    url->tls = mtws__span_is(scheme, "wss");
-    if (!url->tls && !mtws__span_is(scheme, "ws")) return false;
-    if (text.size < 3 || memcmp(text.data, "://", 3) != 0) return false;
-    text.data += 3;
-    text.size -= 3;
-    mtws__span authority = mtws__url_cut(&text, "/?#");
+/* Takes "://[userinfo@]host[:port]" off the text. */
+MTWS_PRIVATE bool mtws__url_authority(mtws__url *url, mtws__span *text) {
+    if (text->size < 3 || memcmp(text->data, "://", 3) != 0) return false;
+    text->data += 3;
+    text->size -= 3;
+    mtws__span authority = mtws__url_cut(text, "/?#");
     mtws__span user = authority;
     mtws__span before_at = mtws__url_cut(&user, "@");
     if (user.size > 0) {
@@ -1922,7 +1988,17 @@ MTWS_PRIVATE bool mtws__url_parse(mtws__url *url, mtws__span text) {
         authority.data = user.data + 1;
         authority.size = user.size - 1;
     }
-    if (!mtws__url_host(url, &authority) || !mtws__url_port(url, authority)) return false;
+    return mtws__url_host(url, &authority) && mtws__url_port(url, authority);
+}
+
+/* False where the text is no ws or wss URL; a fragment is refused too (RFC 6455 section 3). */
+MTWS_PRIVATE bool mtws__url_parse(mtws__url *url, mtws__span text) {
+    memset(url, 0, sizeof *url);
+    mtws__span scheme = mtws__url_cut(&text, ":");
+    url->tls = mtws__span_is(scheme, "wss");
+    if (!url->tls && !mtws__span_is(scheme, "ws")) return false;
+    url->port = url->tls ? 443 : 80;
+    if (!mtws__url_authority(url, &text)) return false;
     url->path = mtws__url_cut(&text, "?#");
     if (text.size > 0 && text.data[0] == '?') {
         text.data++;
@@ -1966,6 +2042,90 @@ MTWS_PRIVATE bool mtws__url_decode(mtws__writer *w, mtws__span span) {
         mtws__writer_put(w, &c, 1);
     }
     return true;
+}
+
+/* "host", or "host:port" with brackets around an IPv6 literal. */
+MTWS_PRIVATE void mtws__url_put_host(mtws__writer *w, const mtws__url *url, bool port) {
+    if (url->literal6) mtws__writer_text(w, "[");
+    mtws__writer_put(w, url->host.data, url->host.size);
+    if (url->literal6) mtws__writer_text(w, "]");
+    if (!port) return;
+    mtws__writer_text(w, ":");
+    mtws__writer_number(w, url->port);
+}
+
+/* Path and query, as a request line has them. */
+MTWS_PRIVATE void mtws__url_put_target(mtws__writer *w, const mtws__url *url) {
+    if (url->path.size == 0) mtws__writer_text(w, "/");
+    mtws__writer_put(w, url->path.data, url->path.size);
+    if (url->query.data == NULL) return;
+    mtws__writer_text(w, "?");
+    mtws__writer_put(w, url->query.data, url->query.size);
+}
+
+/* Four numbers and dots, without leading zeros, which some take for octal. */
+MTWS_PRIVATE bool mtws__url_ip4(mtws__span text, uint8_t out[4]) {
+    size_t at = 0;
+    for (int i = 0; i < 4; i++) {
+        uint32_t value = 0;
+        size_t first = at;
+        while (at < text.size && at - first < 3 && mtws__is_digit((char)text.data[at])) {
+            value = value * 10 + (uint32_t)(text.data[at++] - '0');
+        }
+        if (at == first || value > 255 || (at - first > 1 && text.data[first] == '0')) return false;
+        out[i] = (uint8_t)value;
+        if (i < 3 && (at == text.size || text.data[at++] != '.')) return false;
+    }
+    return at == text.size;
+}
+
+/* Two bytes of an IPv6 literal: one to four hexadecimal digits. */
+MTWS_PRIVATE bool mtws__url_ip6_group(mtws__span text, uint8_t *out) {
+    uint32_t value = 0;
+    if (text.size == 0 || text.size > 4) return false;
+    for (size_t i = 0; i < text.size; i++) {
+        char digit = mtws__lower((char)text.data[i]);
+        if (!mtws__is_hex(digit)) return false;
+        value = value * 16 + (uint32_t)(digit - (mtws__is_digit(digit) ? '0' : 'a' - 10));
+    }
+    mtws__store_big(out, 2, value);
+    return true;
+}
+
+/* The bytes of an IP literal (RFC 4291 section 2.2), without brackets: 4 or 16, or 0 where the text
+ * is none. */
+MTWS_PRIVATE size_t mtws__url_address(mtws__span text, uint8_t out[16]) {
+    uint8_t bytes[16];
+    size_t count = 0, gap = SIZE_MAX; /* where "::" stands; none yet */
+    if (mtws__url_ip4(text, out)) return 4;
+    if (text.size >= 2 && memcmp(text.data, "::", 2) == 0) {
+        gap = 0;
+        text.data += 2;
+        text.size -= 2;
+    }
+    while (text.size > 0 && count < sizeof bytes) {
+        mtws__span group = mtws__url_cut(&text, ":");
+        if (text.size == 0 && count <= 12 && mtws__url_ip4(group, bytes + count)) {
+            count += 4;
+            break;
+        }
+        if (!mtws__url_ip6_group(group, bytes + count)) return 0;
+        count += 2;
+        if (text.size == 0) break;
+        if (text.size == 1) return 0; /* a colon at the end */
+        bool twice = text.data[1] == ':';
+        if (twice && gap != SIZE_MAX) return 0;
+        if (twice) gap = count;
+        text.data += twice ? 2 : 1;
+        text.size -= twice ? 2 : 1;
+    }
+    bool whole = gap == SIZE_MAX ? count == sizeof bytes : count < sizeof bytes;
+    if (text.size > 0 || !whole) return 0;
+    memset(out, 0, sizeof bytes);
+    size_t behind = count - mtws__min_size(gap, count);
+    memcpy(out, bytes, count - behind);
+    memcpy(out + sizeof bytes - behind, bytes + count - behind, behind);
+    return sizeof bytes;
 }
 
 /* ==========================================================================
@@ -3635,22 +3795,554 @@ MTWS_PRIVATE void mtws__net_transport(mtws__net *net, mtws_transport *out) {
 }
 
 /* ==========================================================================
+ * >>proxy                                     RFC 9110 section 9.3.6, RFC 1928, RFC 1929
+ * uses: bytes, base64, url, http
+ * A way through a proxy, by CONNECT or SOCKS5: what is said to it, what it may answer, and which
+ * targets need none. Pure, but for the transport that reaches the proxy, which it stands on.
+ */
+
+typedef enum mtws__proxy_step {
+    MTWS__PROXY_CLOSED,
+    MTWS__PROXY_REACHING, /* the transport below is opening */
+    MTWS__PROXY_GREETING, /* SOCKS5: which ways to log in there are */
+    MTWS__PROXY_LOGIN,    /* SOCKS5: user and password */
+    MTWS__PROXY_ASKING,   /* for the target */
+    MTWS__PROXY_OPEN      /* bytes pass through */
+} mtws__proxy_step;
+
+enum {
+    MTWS__PROXY_READS = 64,        /* in one call of open */
+    MTWS__PROXY_READ_SIZE = 512,   /* each */
+    MTWS__PROXY_INFORMATIONAL = 8, /* 1xx answers before the one that counts */
+    MTWS__PROXY_WORD_MAX = 255,    /* RFC 1929: user and password, each */
+    MTWS__PROXY_WHY_MAX = 160
+};
+
+typedef struct mtws__proxy {
+    char text[MTWS_PROXY_MAX]; /* the URL; "": there is no proxy */
+    mtws__url url;             /* lies in it */
+    bool socks;
+    char host[MTWS__HOST_MAX + 1];
+    mtws_transport lower;
+    char *room; /* what is being said, then what is answered */
+    size_t room_size;
+    mtws__proxy_step step;
+    size_t out_size, out_at;
+    bool output_ended; /* a write failed: the answer may say why */
+    size_t reply_size; /* of SOCKS5, in room */
+    mtws__http http;   /* of CONNECT, in room */
+    int informational;
+    uint16_t status; /* that CONNECT was refused with, or 0 */
+    bool stubborn;   /* what it answered, no retry will mend */
+    char why[MTWS__PROXY_WHY_MAX];
+} mtws__proxy;
+
+/* ---- the URL --------------------------------------------------------------------------------- */
+
+/* User and password, decoded; the URL's userinfo is cut at its first colon (RFC 3986 section
+ * 3.2.1). False where a byte of them may not be. */
+MTWS_PRIVATE bool mtws__proxy_words(const mtws__url *url, mtws__writer *user,
+                                    mtws__writer *password) {
+    mtws__span rest = url->userinfo;
+    if (rest.size == 0) return true;
+    mtws__span name = mtws__url_cut(&rest, ":");
+    if (rest.size > 0) {
+        rest.data++;
+        rest.size--;
+    }
+    return mtws__url_decode(user, name) && mtws__url_decode(password, rest) && !user->full &&
+           !password->full;
+}
+
+/* "http://", "socks5://" or "socks5h://", an authority, and nothing more but a '/'. */
+MTWS_PRIVATE bool mtws__proxy_parse(mtws__url *url, bool *socks, mtws__span text) {
+    char words[2][MTWS_PROXY_MAX];
+    mtws__writer user, password;
+    memset(url, 0, sizeof *url);
+    mtws__span scheme = mtws__url_cut(&text, ":");
+    *socks = mtws__span_is(scheme, "socks5") || mtws__span_is(scheme, "socks5h");
+    if (!*socks && !mtws__span_is(scheme, "http")) return false;
+    url->port = *socks ? 1080 : 80;
+    if (!mtws__url_authority(url, &text)) return false;
+    if (text.size > 1 || (text.size == 1 && text.data[0] != '/')) return false;
+    mtws__writer_open(&user, words[0], sizeof words[0]);
+    mtws__writer_open(&password, words[1], sizeof words[1]);
+    if (!mtws__proxy_words(url, &user, &password)) return false;
+    if (url->userinfo.size == 0) return true;
+    /* RFC 7617 section 2: a colon would end the user's name. */
+    if (!*socks) return memchr(user.data, ':', user.size) == NULL;
+    return user.size > 0 && user.size <= MTWS__PROXY_WORD_MAX &&
+           password.size <= MTWS__PROXY_WORD_MAX;
+}
+
+/* What the text says about a proxy, "" that there is none. Nothing is kept. */
+MTWS_PRIVATE mtws_result mtws__proxy_check(const char *text) {
+    mtws__url url;
+    bool socks;
+    if (text[0] == 0) return MTWS_OK;
+    if (strlen(text) >= MTWS_PROXY_MAX) return MTWS_ERR_TOO_BIG;
+    return mtws__proxy_parse(&url, &socks, mtws__span_of(text)) ? MTWS_OK : MTWS_ERR_URL;
+}
+
+/* Takes a text that mtws__proxy_check is content with, while closed. */
+MTWS_PRIVATE void mtws__proxy_set(mtws__proxy *p, const char *text) {
+    MTWS_ASSERT(p->step == MTWS__PROXY_CLOSED && mtws__proxy_check(text) == MTWS_OK);
+    memcpy(p->text, text, strlen(text) + 1);
+    memset(&p->url, 0, sizeof p->url);
+    if (text[0] != 0) mtws__proxy_parse(&p->url, &p->socks, mtws__span_of(p->text));
+    if (p->url.host.size > 0) memcpy(p->host, p->url.host.data, p->url.host.size);
+    p->host[p->url.host.size] = 0;
+    p->why[0] = 0;
+}
+
+/* room is used from open until it has succeeded or failed. */
+MTWS_PRIVATE void mtws__proxy_start(mtws__proxy *p, char *room, size_t room_size) {
+    memset(p, 0, sizeof *p);
+    p->room = room;
+    p->room_size = room_size;
+}
+
+/* ---- what is said ---------------------------------------------------------------------------- */
+
+/* The proxy, or what came in its place, will not do it. */
+MTWS_PRIVATE int mtws__proxy_fail(mtws__proxy *p, bool stubborn, const char *text) {
+    mtws__writer w;
+    mtws__writer_open(&w, p->why, sizeof p->why);
+    mtws__writer_text(&w, text);
+    p->stubborn = stubborn;
+    return MTWS_ERR_PROXY;
+}
+
+/* What the writer has is said next. MTWS_IO_AGAIN: it is on its way. */
+MTWS_PRIVATE int mtws__proxy_say(mtws__proxy *p, const mtws__writer *w, mtws__proxy_step step) {
+    p->step = step;
+    p->out_at = p->reply_size = 0;
+    p->out_size = w->size;
+    if (!w->full) return MTWS_IO_AGAIN;
+    return mtws__proxy_fail(p, true, "MTWS_ANSWER_MAX has no room for what the proxy is asked");
+}
+
+/* No header of the program's is among these: they are for the server. */
+MTWS_PRIVATE int mtws__proxy_connect(mtws__proxy *p, const char *host, uint16_t port) {
+    char words[2 * MTWS_PROXY_MAX];
+    mtws__writer w, user, password;
+    mtws__url target;
+    memset(&target, 0, sizeof target);
+    target.host = mtws__span_of(host);
+    target.literal6 = strchr(host, ':') != NULL;
+    target.port = port;
+    mtws__writer_open(&w, p->room, p->room_size);
+    mtws__writer_text(&w, "CONNECT ");
+    mtws__url_put_host(&w, &target, true);
+    mtws__writer_text(&w, " HTTP/1.1\r\nHost: ");
+    mtws__url_put_host(&w, &target, true);
+    if (p->url.userinfo.size > 0) {
+        mtws__writer_open(&user, words, MTWS_PROXY_MAX);
+        mtws__writer_open(&password, words + MTWS_PROXY_MAX, MTWS_PROXY_MAX);
+        mtws__proxy_words(&p->url, &user, &password);
+        mtws__writer_text(&user, ":");
+        mtws__writer_put(&user, password.data, password.size);
+        mtws__writer_text(&w, "\r\nProxy-Authorization: Basic ");
+        mtws__base64_encode(&w, (const uint8_t *)user.data, user.size);
+    }
+    mtws__writer_text(&w, "\r\n\r\n");
+    mtws__http_start(&p->http, p->room, p->room_size);
+    return mtws__proxy_say(p, &w, MTWS__PROXY_ASKING);
+}
+
+/* The name goes as it is: the proxy may know what this machine can't resolve. */
+MTWS_PRIVATE int mtws__proxy_socks_ask(mtws__proxy *p, const char *host, uint16_t port) {
+    uint8_t head[5] = {5, 1, 0, 3, 0}, address[16], end[2];
+    mtws__span name = mtws__span_of(host);
+    mtws__writer w;
+    size_t size = mtws__url_address(name, address);
+    MTWS_ASSERT(name.size <= 255);
+    if (size > 0) head[3] = size == 4 ? 1 : 4;
+    head[4] = (uint8_t)name.size;
+    mtws__store_big(end, sizeof end, port);
+    mtws__writer_open(&w, p->room, p->room_size);
+    mtws__writer_put(&w, head, size > 0 ? 4 : 5);
+    if (size > 0) mtws__writer_put(&w, address, size);
+    else mtws__writer_put(&w, host, name.size);
+    mtws__writer_put(&w, end, sizeof end);
+    return mtws__proxy_say(p, &w, MTWS__PROXY_ASKING);
+}
+
+MTWS_PRIVATE int mtws__proxy_socks_login(mtws__proxy *p) {
+    char words[2][MTWS_PROXY_MAX];
+    mtws__writer w, part[2];
+    const uint8_t version = 1;
+    for (int i = 0; i < 2; i++) mtws__writer_open(&part[i], words[i], sizeof words[i]);
+    mtws__proxy_words(&p->url, &part[0], &part[1]);
+    mtws__writer_open(&w, p->room, p->room_size);
+    mtws__writer_put(&w, &version, 1);
+    for (int i = 0; i < 2; i++) {
+        uint8_t size = (uint8_t)part[i].size;
+        mtws__writer_put(&w, &size, 1);
+        mtws__writer_put(&w, part[i].data, part[i].size);
+    }
+    return mtws__proxy_say(p, &w, MTWS__PROXY_LOGIN);
+}
+
+MTWS_PRIVATE int mtws__proxy_socks_greet(mtws__proxy *p) {
+    const uint8_t none[3] = {5, 1, 0}, both[4] = {5, 2, 0, 2};
+    mtws__writer w;
+    mtws__writer_open(&w, p->room, p->room_size);
+    if (p->url.userinfo.size > 0) mtws__writer_put(&w, both, sizeof both);
+    else mtws__writer_put(&w, none, sizeof none);
+    return mtws__proxy_say(p, &w, MTWS__PROXY_GREETING);
+}
+
+/* ---- what it answers ------------------------------------------------------------------------- */
+
+/* Whether a 407 offers Basic, or does not say what it offers. */
+MTWS_PRIVATE bool mtws__proxy_offers_basic(const mtws__http *h) {
+    size_t at = 0, fields = 0;
+    const char *value;
+    for (; (value = mtws__http_next(h, &at, "Proxy-Authenticate")) != NULL; fields++) {
+        mtws__span rest = mtws__span_of(value);
+        while (rest.size > 0) {
+            mtws__span challenge = mtws__url_cut(&rest, ",");
+            challenge = mtws__http_trim(challenge);
+            if (mtws__span_is(mtws__url_cut(&challenge, " "), "Basic")) return true;
+            if (rest.size > 0) {
+                rest.data++;
+                rest.size--;
+            }
+        }
+    }
+    return fields == 0;
+}
+
+/* A final answer that is not 2xx. */
+MTWS_PRIVATE int mtws__proxy_refused(mtws__proxy *p) {
+    uint16_t status = p->http.status;
+    bool mended = status == 408 || status == 425 || status == 429 || status >= 500;
+    const char *what = "";
+    if (status == 407 || status == 401) { /* tinyproxy says 401 where they are wrong */
+        what = p->url.userinfo.size > 0
+                   ? ": it refused the user or the password"
+                   : ": it wants user and password, as http://user:password@host:port";
+        if (!mtws__proxy_offers_basic(&p->http)) what = ": it offers no Basic authentication";
+    } else if (status == 403) {
+        what = ": it does not allow this host or port";
+    } else if (status >= 500) {
+        what = ": it could not reach the server";
+    } else if (status >= 300 && status < 400) {
+        what = ": a proxy's redirect is not followed";
+    }
+    p->status = status;
+    p->stubborn = !mended;
+    mtws__writer w;
+    mtws__writer_open(&w, p->why, sizeof p->why);
+    mtws__writer_text(&w, "the proxy answered CONNECT with ");
+    mtws__writer_number(&w, status);
+    mtws__writer_text(&w, what);
+    return MTWS_ERR_PROXY;
+}
+
+/* 0: open; MTWS_IO_AGAIN: there is more to come. A 2xx has no body, whatever its fields say (RFC
+ * 9110 section 9.3.6). */
+MTWS_PRIVATE int mtws__proxy_hear_http(mtws__proxy *p, mtws__span *data) {
+    while (data->size > 0) {
+        size_t used = 0;
+        int result = mtws__http_feed(&p->http, data->data, data->size, &used);
+        data->data += used;
+        data->size -= used;
+        if (result == MTWS__HTTP_MORE) return MTWS_IO_AGAIN;
+        if (result == MTWS__HTTP_TOO_BIG) {
+            return mtws__proxy_fail(p, true,
+                                    "the proxy's answer is larger than MTWS_ANSWER_MAX, or has "
+                                    "over 128 fields");
+        }
+        if (result == MTWS__HTTP_BAD) {
+            return mtws__proxy_fail(p, true, "the proxy's answer is not HTTP/1: is it SOCKS5?");
+        }
+        if (p->http.status >= 300) return mtws__proxy_refused(p);
+        if (p->http.status >= 200) return 0;
+        if (p->http.status == 101 || ++p->informational > MTWS__PROXY_INFORMATIONAL) {
+            return mtws__proxy_fail(p, true, "the proxy sent 1xx answers without end, or a 101");
+        }
+        mtws__http_start(&p->http, p->room, p->room_size);
+    }
+    return MTWS_IO_AGAIN;
+}
+
+/* RFC 1928 section 6 */
+MTWS_PRIVATE int mtws__proxy_socks_refused(mtws__proxy *p, uint8_t code) {
+    static const char *const texts[] = {
+        "the proxy failed",
+        "the proxy does not allow this host or port",
+        "the proxy has no way to the server's network",
+        "the proxy has no way to the server, or can't resolve its name",
+        "the server refused the proxy's connection",
+        "the proxy's packets to the server ran out of hops",
+        "the proxy does not know CONNECT",
+        "the proxy does not know this type of address",
+    };
+    bool known = code >= 1 && code <= sizeof texts / sizeof texts[0];
+    return mtws__proxy_fail(p, code == 2 || code == 7 || code == 8,
+                            known ? texts[code - 1] : "the proxy failed, and does not say why");
+}
+
+/* Looks at a reply of SOCKS5 that is one byte longer now. 0: open; MTWS_IO_AGAIN: more is to come
+ * or, where out_size is not out_at, to be said. */
+MTWS_PRIVATE int mtws__proxy_hear_reply(mtws__proxy *p, const char *host, uint16_t port) {
+    const uint8_t *r = (const uint8_t *)p->room;
+    bool credentials = p->url.userinfo.size > 0;
+    if (r[0] != (p->step == MTWS__PROXY_LOGIN ? 1 : 5)) {
+        return mtws__proxy_fail(p, true, "the proxy's answer is not SOCKS5: is it HTTP?");
+    }
+    if (p->reply_size < 2) return MTWS_IO_AGAIN;
+    if (p->step == MTWS__PROXY_LOGIN) {
+        if (r[1] == 0) return mtws__proxy_socks_ask(p, host, port);
+        return mtws__proxy_fail(p, true, "the proxy refused the user or the password");
+    }
+    if (p->step == MTWS__PROXY_GREETING) {
+        if (r[1] == 0) return mtws__proxy_socks_ask(p, host, port);
+        if (r[1] == 2 && credentials) return mtws__proxy_socks_login(p);
+        if (r[1] != 255 || credentials) {
+            return mtws__proxy_fail(p, true, "the proxy wants another way to log in");
+        }
+        return mtws__proxy_fail(
+            p, true, "the proxy wants user and password, as socks5://user:password@host:port");
+    }
+    if (r[1] != 0) return mtws__proxy_socks_refused(p, r[1]);
+    if (p->reply_size < 5) return MTWS_IO_AGAIN;
+    size_t address = r[3] == 1 ? 4 : r[3] == 4 ? 16 : (size_t)r[4] + 1;
+    if (r[3] != 1 && r[3] != 3 && r[3] != 4) {
+        return mtws__proxy_fail(p, true, "the proxy's answer is not SOCKS5: is it HTTP?");
+    }
+    return p->reply_size < 4 + address + 2 ? MTWS_IO_AGAIN : 0;
+}
+
+MTWS_PRIVATE int mtws__proxy_hear_socks(mtws__proxy *p, mtws__span *data, const char *host,
+                                        uint16_t port) {
+    int result = MTWS_IO_AGAIN;
+    while (data->size > 0 && result == MTWS_IO_AGAIN && p->out_at == p->out_size) {
+        if (p->reply_size == p->room_size) {
+            return mtws__proxy_fail(p, true, "MTWS_ANSWER_MAX has no room for the proxy's answer");
+        }
+        p->room[p->reply_size++] = (char)*data->data++;
+        data->size--;
+        result = mtws__proxy_hear_reply(p, host, port);
+    }
+    return result;
+}
+
+/* Takes what the proxy said. 0: open, MTWS_IO_AGAIN: not yet, MTWS_ERR_PROXY. What follows an
+ * answer before anything was said to the server can't be the server's: it is refused. */
+MTWS_PRIVATE int mtws__proxy_hear(mtws__proxy *p, mtws__span data, const char *host,
+                                  uint16_t port) {
+    int result =
+        p->socks ? mtws__proxy_hear_socks(p, &data, host, port) : mtws__proxy_hear_http(p, &data);
+    if (result == MTWS_ERR_PROXY) return result;
+    if (data.size > 0) {
+        return mtws__proxy_fail(p, true, "the proxy sent bytes behind its answer, unasked");
+    }
+    if (result == 0) p->step = MTWS__PROXY_OPEN;
+    return result;
+}
+
+/* ---- the transport --------------------------------------------------------------------------- */
+
+/* Writes what is to be said. False: there is no room now. */
+MTWS_PRIVATE bool mtws__proxy_flush(mtws__proxy *p) {
+    while (p->out_at < p->out_size) {
+        ptrdiff_t put = p->lower.write(p->lower.ctx, p->room + p->out_at, p->out_size - p->out_at);
+        if (put == MTWS_IO_AGAIN || put == 0) return false;
+        p->output_ended = put < 0;
+        p->out_at = put < 0 ? p->out_size : p->out_at + (size_t)put;
+    }
+    return true;
+}
+
+/* The connection ended before it was open. */
+MTWS_PRIVATE int mtws__proxy_lost(mtws__proxy *p, ptrdiff_t got) {
+    if (got != MTWS_IO_EOF && got != MTWS_IO_ERROR) return (int)got;
+    return mtws__proxy_fail(p, false,
+                            got == MTWS_IO_EOF ? "the proxy closed the connection unanswered"
+                                               : "the connection to the proxy broke");
+}
+
+MTWS_PRIVATE int mtws__proxy_open(void *ctx, const char *host, uint16_t port, bool tls) {
+    mtws__proxy *p = (mtws__proxy *)ctx;
+    if (tls) return MTWS_ERR_TLS;
+    int result;
+    if (p->step == MTWS__PROXY_CLOSED) {
+        p->output_ended = p->stubborn = false;
+        p->informational = p->status = 0;
+        p->why[0] = 0;
+        p->step = MTWS__PROXY_REACHING;
+    }
+    if (p->step == MTWS__PROXY_REACHING) {
+        result = p->lower.open(p->lower.ctx, p->host, p->url.port, false);
+        if (result != 0) return result;
+        result = p->socks ? mtws__proxy_socks_greet(p) : mtws__proxy_connect(p, host, port);
+        if (result != MTWS_IO_AGAIN) return result;
+    }
+    result = MTWS_IO_AGAIN;
+    for (int i = 0; i < MTWS__PROXY_READS && result == MTWS_IO_AGAIN; i++) {
+        uint8_t bytes[MTWS__PROXY_READ_SIZE];
+        mtws__span data;
+        if (!mtws__proxy_flush(p)) return MTWS_IO_AGAIN;
+        ptrdiff_t got = p->lower.read(p->lower.ctx, bytes, sizeof bytes);
+        if (got == MTWS_IO_AGAIN || got == 0) return MTWS_IO_AGAIN;
+        if (got < 0) return mtws__proxy_lost(p, got);
+        data.data = bytes;
+        data.size = (size_t)got;
+        result = mtws__proxy_hear(p, data, host, port);
+    }
+    return result;
+}
+
+MTWS_PRIVATE ptrdiff_t mtws__proxy_read(void *ctx, void *out, size_t capacity) {
+    mtws__proxy *p = (mtws__proxy *)ctx;
+    return p->lower.read(p->lower.ctx, out, capacity);
+}
+
+MTWS_PRIVATE ptrdiff_t mtws__proxy_write(void *ctx, const void *data, size_t size) {
+    mtws__proxy *p = (mtws__proxy *)ctx;
+    return p->lower.write(p->lower.ctx, data, size);
+}
+
+/* Nobody above waits for bytes before the way is open; this room does. */
+MTWS_PRIVATE void mtws__proxy_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
+    mtws__proxy *p = (mtws__proxy *)ctx;
+    if (p->step != MTWS__PROXY_OPEN) {
+        want_write = p->step > MTWS__PROXY_REACHING && p->out_at < p->out_size;
+        want_read = p->step > MTWS__PROXY_REACHING && !want_write;
+    }
+    p->lower.wait(p->lower.ctx, want_read, want_write, out);
+}
+
+MTWS_PRIVATE void mtws__proxy_close(void *ctx) {
+    mtws__proxy *p = (mtws__proxy *)ctx;
+    if (p->step != MTWS__PROXY_CLOSED) p->lower.close(p->lower.ctx);
+    p->step = MTWS__PROXY_CLOSED;
+}
+
+/* Stands on the transport, and takes its place; where there is no proxy it stays what it is. */
+MTWS_PRIVATE void mtws__proxy_transport(mtws__proxy *p, mtws_transport *transport) {
+    if (p->text[0] == 0) return;
+    p->lower = *transport;
+    transport->open = mtws__proxy_open;
+    transport->read = mtws__proxy_read;
+    transport->write = mtws__proxy_write;
+    transport->wait = mtws__proxy_wait;
+    transport->close = mtws__proxy_close;
+    transport->ctx = p;
+}
+
+/* ---- which targets need none ----------------------------------------------------------------- */
+
+/* A name, or what it ends with behind a dot; dots at the ends don't count. */
+MTWS_PRIVATE bool mtws__proxy_suffix(mtws__span word, mtws__span host) {
+    if (word.size > 1 && memcmp(word.data, "*.", 2) == 0) word.data++, word.size--;
+    if (word.size > 0 && word.data[0] == '.') word.data++, word.size--;
+    if (word.size > 0 && word.data[word.size - 1] == '.') word.size--;
+    if (host.size > 0 && host.data[host.size - 1] == '.') host.size--;
+    if (word.size == 0 || word.size > host.size) return false;
+    size_t before = host.size - word.size;
+    for (size_t i = 0; i < word.size; i++) {
+        if (mtws__lower((char)word.data[i]) != mtws__lower((char)host.data[before + i])) {
+            return false;
+        }
+    }
+    return before == 0 || host.data[before - 1] == '.';
+}
+
+/* A number of one to five digits at most `limit`, or -1. */
+MTWS_PRIVATE int32_t mtws__proxy_number(mtws__span text, int32_t limit) {
+    int32_t value = 0;
+    if (text.size == 0 || text.size > 5) return -1;
+    for (size_t i = 0; i < text.size; i++) {
+        if (!mtws__is_digit((char)text.data[i])) return -1;
+        value = value * 10 + (text.data[i] - '0');
+    }
+    return value <= limit ? value : -1;
+}
+
+/* "10.1.2.3", "10.0.0.0/8", "fd00::/8": whether the address is among them. */
+MTWS_PRIVATE bool mtws__proxy_network(mtws__span word, const uint8_t *address, size_t size) {
+    uint8_t network[16];
+    mtws__span literal = mtws__url_cut(&word, "/");
+    int32_t bits = (int32_t)size * 8;
+    if (mtws__url_address(literal, network) != size) return false;
+    if (word.size > 0) {
+        word.data++;
+        word.size--;
+        bits = mtws__proxy_number(word, bits);
+    }
+    if (bits < 0) return false;
+    size_t whole = (size_t)bits / 8;
+    int rest = bits % 8;
+    if (memcmp(network, address, whole) != 0) return false;
+    return rest == 0 || (network[whole] ^ address[whole]) >> (8 - rest) == 0;
+}
+
+/* One word of no_proxy. */
+MTWS_PRIVATE bool mtws__proxy_word_spares(mtws__span word, mtws__span host, uint16_t port) {
+    uint8_t address[16];
+    if (mtws__span_is(word, "*")) return true;
+    mtws__span rest = word;
+    mtws__span name = mtws__url_cut(&rest, ":");
+    if (word.size > 0 && word.data[0] == '[') {
+        rest.data = word.data + 1;
+        rest.size = word.size - 1;
+        name = mtws__url_cut(&rest, "]");
+        if (rest.size == 0) return false;
+        rest.data++;
+        rest.size--;
+        if (rest.size > 0 && rest.data[0] != ':') return false;
+    } else if (rest.size > 1 && memchr(rest.data + 1, ':', rest.size - 1) != NULL) {
+        name = word; /* an IPv6 literal, which has no port */
+        rest.size = 0;
+    }
+    if (rest.size > 0) {
+        rest.data++;
+        rest.size--;
+        if (mtws__proxy_number(rest, 65535) != port) return false;
+    }
+    size_t size = mtws__url_address(host, address);
+    if (size > 0) return mtws__proxy_network(name, address, size);
+    return mtws__proxy_suffix(name, host);
+}
+
+/* Whether a list in the form of no_proxy, its words parted by commas or spaces, has the target. */
+MTWS_PRIVATE bool mtws__proxy_spares(const char *list, mtws__span host, uint16_t port) {
+    while (*list != 0) {
+        mtws__span word;
+        word.data = (const uint8_t *)list;
+        word.size = strcspn(list, ", \t");
+        if (word.size > 0 && mtws__proxy_word_spares(word, host, port)) return true;
+        list += word.size;
+        list += strspn(list, ", \t");
+    }
+    return false;
+}
+
+/* ==========================================================================
  * >>way
- * uses: platform, net
+ * uses: platform, net, proxy
  * The network as a transport of its own, in the memory of whoever wraps it. No client sweeps it, so
  * it keeps a descriptor that an event loop may know until it is opened again.
  */
 
 typedef struct mtws__way {
     mtws__net net;
-    mtws_transport lower;
-    int result; /* of the last call that failed; 0: none did */
+    mtws__proxy proxy;
+    mtws_transport lower; /* the net, or the proxy over it */
+    int result;           /* of the last call that failed; 0: none did */
+    bool open;            /* or opening */
+    char room[MTWS_ANSWER_MAX];
 } mtws__way;
 
 MTWS_PRIVATE int mtws__way_open(void *ctx, const char *host, uint16_t port, bool tls) {
     mtws__way *way = (mtws__way *)ctx;
     mtws__net_sweep(&way->net);
     way->result = 0;
+    way->open = true;
     int result = way->lower.open(way->lower.ctx, host, port, tls);
     if (result != MTWS_IO_AGAIN) way->result = result;
     return result;
@@ -3679,12 +4371,21 @@ MTWS_PRIVATE void mtws__way_wait(void *ctx, bool want_read, bool want_write, mtw
 MTWS_PRIVATE void mtws__way_close(void *ctx) {
     mtws__way *way = (mtws__way *)ctx;
     way->lower.close(way->lower.ctx);
+    way->open = false;
+}
+
+/* The text is one that mtws__proxy_check is content with. */
+MTWS_PRIVATE void mtws__way_set_proxy(mtws__way *way, const char *text) {
+    mtws__proxy_set(&way->proxy, text);
+    mtws__net_transport(&way->net, &way->lower);
+    mtws__proxy_transport(&way->proxy, &way->lower);
 }
 
 MTWS_PRIVATE void mtws__way_start(mtws__way *way, mtws_transport *out) {
     memset(way, 0, sizeof *way);
     mtws__net_start(&way->net);
-    mtws__net_transport(&way->net, &way->lower);
+    mtws__proxy_start(&way->proxy, way->room, sizeof way->room);
+    mtws__way_set_proxy(way, "");
     out->open = mtws__way_open;
     out->read = mtws__way_read;
     out->write = mtws__way_write;
@@ -3695,6 +4396,7 @@ MTWS_PRIVATE void mtws__way_start(mtws__way *way, mtws_transport *out) {
 
 MTWS_PRIVATE const char *mtws__way_reason(const mtws__way *way) {
     if (way->result == 0) return "";
+    if (way->result == MTWS_ERR_PROXY) return way->proxy.why;
     if (way->result == MTWS_ERR_RESOLVE) return mtws__os_resolve_text(way->net.error);
     if (way->result == MTWS_ERR_CONNECT) return mtws__os_error_text(way->net.error);
     if (way->result == MTWS_ERR_TLS) return "the network has no TLS: open it with tls false";
@@ -3702,14 +4404,14 @@ MTWS_PRIVATE const char *mtws__way_reason(const mtws__way *way) {
 }
 
 MTWS_PRIVATE void mtws__way_end(mtws__way *way) {
-    mtws__net_close(&way->net);
+    mtws__way_close(way);
     mtws__net_sweep(&way->net);
 }
 
 /* ==========================================================================
  * >>client
  * uses: platform, bytes, names, base64, utf8, json, random, url, http, handshake, frame, message,
- *       queue, backoff, heartbeat, net
+ *       queue, backoff, heartbeat, net, proxy
  * The state machine, and what drives it: one table, one function that changes the state, one that
  * resets what belongs to a connection.
  */
@@ -3836,8 +4538,9 @@ struct mtws_client {
     mtws_options options; /* defaults resolved */
     mtws_transport transport;
     mtws__net net;
-    bool own_net; /* transport is net: a short read means empty, and it can be half closed */
-    void *block;  /* to be given to MTWS_FREE; NULL: the caller's own */
+    mtws__proxy proxy; /* of the attempt under way, or the last */
+    bool own_net;      /* transport leads to net: a short read means empty, it can be half closed */
+    void *block;       /* to be given to MTWS_FREE; NULL: the caller's own */
     int wake[2];
     bool in_hook; /* a hook of the user's is running: it may not call back */
 
@@ -3900,6 +4603,7 @@ struct mtws_client {
     char host[MTWS__HOST_MAX + 1];
     uint16_t port;
     bool tls;
+    char proxy_text[MTWS_PROXY_MAX];       /* of the next attempt */
     char attempt_host[MTWS__HOST_MAX + 1]; /* of the attempt under way */
     uint16_t attempt_port;
     bool attempt_tls;
@@ -4093,9 +4797,19 @@ MTWS_PRIVATE void mtws__client_redact_query(mtws__redaction *r, const char *targ
     }
 }
 
+/* User and password of a proxy. */
+MTWS_PRIVATE void mtws__client_redact_proxy(mtws__redaction *r, const char *proxy) {
+    const char *end = strchr(proxy, '@'), *slashes = strchr(proxy, '/');
+    mtws__span userinfo;
+    if (end == NULL || slashes == NULL) return;
+    userinfo.data = (const uint8_t *)slashes + 2;
+    userinfo.size = (size_t)(end - slashes) - 2;
+    mtws__client_redact_words(r, userinfo, ":");
+}
+
 /* Texts that leave this room, logs and reasons alike, pass through here: credentials in headers,
- * the URL's userinfo and the values of its query are masked, even where a server echoes them; those
- * of the last request too, since the program may have set others meanwhile. */
+ * those of a proxy, the URL's userinfo and the values of its query are masked, even where a server
+ * echoes them; those of the last request too, since the program may have set others meanwhile. */
 MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
     mtws__redaction redaction, *r = &redaction;
     size_t size = strlen(text) + 1;
@@ -4108,6 +4822,8 @@ MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
         mtws__client_redact_query(r, ws->request + strcspn(ws->request, " ") + 1);
         mtws__client_redact_headers(r, ws->request + line_size, strlen(ws->request) - line_size);
     }
+    mtws__client_redact_proxy(r, ws->proxy.text);
+    mtws__client_redact_proxy(r, ws->proxy_text);
     if (!ws->has_url) return;
     mtws__client_redact_query(r, ws->texts + ws->target_at);
     mtws__client_redact_words(r, mtws__span_of(ws->texts + ws->userinfo_at), ":");
@@ -4491,9 +5207,35 @@ MTWS_PRIVATE bool mtws__client_is_offline(const mtws_client *ws) {
 
 /* ---- attempts ------------------------------------------------------------------------------- */
 
+/* "host, port 80", and the proxy where there is one: what an attempt is about. */
+MTWS_PRIVATE void mtws__client_where(const mtws_client *ws, char *out, size_t size) {
+    int used = snprintf(out, size, "%s, port %u", ws->attempt_host, (unsigned)ws->attempt_port);
+    if (ws->proxy.text[0] == 0 || used < 0 || (size_t)used >= size) return;
+    snprintf(out + used, size - (size_t)used, ", through the proxy %s, port %u", ws->proxy.host,
+             (unsigned)ws->proxy.url.port);
+}
+
+/* Where the next connection of the attempt leads, and what it goes through: the network or the
+ * user's transport, and a proxy over it. */
+MTWS_PRIVATE void mtws__client_aim(mtws_client *ws, const char *host, uint16_t port, bool tls) {
+    /* The network is known by the addresses of whom it reaches first. */
+    bool same = ws->proxy.text[0] != 0 || strcmp(ws->attempt_host, host) == 0;
+    if (!same) ws->net.known = 0;
+    memcpy(ws->attempt_host, host, strlen(host) + 1);
+    ws->attempt_port = port;
+    ws->attempt_tls = tls;
+    if (ws->own_net) mtws__net_transport(&ws->net, &ws->transport);
+    else ws->transport = ws->options.transport;
+    mtws__proxy_transport(&ws->proxy, &ws->transport);
+}
+
 MTWS_PRIVATE void mtws__client_fail_attempt(mtws_client *ws, mtws_result result) {
     const char *what = "the transport could not connect";
-    if (ws->own_net && result == MTWS_ERR_RESOLVE) {
+    char where[MTWS__LOG_MAX];
+    bool refused = result == MTWS_ERR_PROXY && ws->proxy.why[0] != 0;
+    if (refused) {
+        what = ws->proxy.why;
+    } else if (ws->own_net && result == MTWS_ERR_RESOLVE) {
         what = mtws__os_resolve_text(ws->net.error);
     } else if (ws->own_net && result == MTWS_ERR_CONNECT) {
         what = mtws__os_error_text(ws->net.error);
@@ -4504,15 +5246,25 @@ MTWS_PRIVATE void mtws__client_fail_attempt(mtws_client *ws, mtws_result result)
         result = MTWS_ERR_OFFLINE;
         what = "the network is down";
     }
-    mtws__client_set_failure(ws, result, "%s, port %u: %s", ws->attempt_host,
-                             (unsigned)ws->attempt_port, what);
-    bool trust = result == MTWS_ERR_TLS_TRUST || result == MTWS_ERR_TLS_NAME;
-    ws->failure.final = trust && !ws->ever_opened;
-    ws->failure.stubborn = trust;
+    mtws__client_where(ws, where, sizeof where);
+    mtws__client_set_failure(ws, result, "%s: %s", where, what);
+    bool stubborn = result == MTWS_ERR_TLS_TRUST || result == MTWS_ERR_TLS_NAME;
+    if (refused) {
+        uint16_t status = ws->proxy.status;
+        stubborn = ws->proxy.stubborn;
+        ws->failure.http_status = status;
+        if (status == 429 || status == 503) {
+            uint64_t unix_ms = mtws__client_unix_ms(ws);
+            ws->failure.retry_after_ms = mtws__http_retry_after_ms(&ws->proxy.http, unix_ms);
+        }
+    }
+    ws->failure.final = stubborn && !ws->ever_opened;
+    ws->failure.stubborn = stubborn;
     mtws__client_end(ws, MTWS__CAUSE_FAILED);
 }
 
-MTWS_PRIVATE void mtws__client_make_request(mtws_client *ws) {
+MTWS_PRIVATE void mtws__client_make_request(mtws_client *ws, const char *host_field,
+                                            const char *target) {
     mtws__connection *c = &ws->connection;
     uint8_t nonce[16];
     mtws__random_fill(&ws->random, nonce, sizeof nonce);
@@ -4522,8 +5274,8 @@ MTWS_PRIVATE void mtws__client_make_request(mtws_client *ws) {
 
     mtws__upgrade u;
     memset(&u, 0, sizeof u);
-    u.host_field = ws->texts + ws->host_field_at;
-    u.target = ws->texts + ws->target_at;
+    u.host_field = host_field;
+    u.target = target;
     u.key = c->key;
     u.subprotocols = ws->texts;
     u.headers.data = (const uint8_t *)ws->texts + ws->headers_at;
@@ -4551,10 +5303,10 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     ws->retry_asked = false;
     mtws__client_reset_connection(ws);
     mtws__connection *c = &ws->connection;
-    if (strcmp(ws->attempt_host, ws->host) != 0) ws->net.known = 0;
-    memcpy(ws->attempt_host, ws->host, sizeof ws->host);
-    ws->attempt_port = ws->port;
-    ws->attempt_tls = ws->tls;
+    char where[MTWS__LOG_MAX];
+    if (strcmp(ws->proxy.text, ws->proxy_text) != 0) ws->net.known = 0;
+    mtws__proxy_set(&ws->proxy, ws->proxy_text);
+    mtws__client_aim(ws, ws->host, ws->port, ws->tls);
     if (!mtws__client_seed(ws)) {
         mtws__client_set_failure(ws, MTWS_ERR_ENTROPY, "the system's random source failed");
         mtws__client_end(ws, MTWS__CAUSE_FAILED);
@@ -4562,13 +5314,17 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     }
     c->phase = MTWS__PHASE_OPENING;
     c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
-    mtws__client_make_request(ws);
-    mtws__log(ws, MTWS_LOG_INFO, "attempt", "attempt %d: connecting to %s, port %u", ws->attempt,
-              ws->attempt_host, (unsigned)ws->attempt_port);
+    mtws__client_make_request(ws, ws->texts + ws->host_field_at, ws->texts + ws->target_at);
+    mtws__client_where(ws, where, sizeof where);
+    mtws__log(ws, MTWS_LOG_INFO, "attempt", "attempt %d: connecting to %s", ws->attempt, where);
 }
 
 MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
+    if (!c->transport_open && ws->proxy.text[0] != 0) {
+        ws->answer_size = 0; /* its room takes the proxy's */
+        ws->subprotocol = "";
+    }
     c->transport_open = true;
     ws->in_hook = true;
     int result =
@@ -4609,6 +5365,11 @@ MTWS_PRIVATE void mtws__client_write_request(mtws_client *ws) {
             mtws__client_end_output(ws, put);
         }
     }
+}
+
+/* Whether a wss:// URL leads nowhere. */
+MTWS_PRIVATE bool mtws__client_lacks_tls(const mtws_client *ws) {
+    return ws->own_net || ws->proxy_text[0] != 0;
 }
 
 /* An answer that is not 101. */
@@ -5117,9 +5878,10 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
     mtws__heartbeat *h = mtws__client_heart(ws);
     if (ws->now_us >= c->deadline_us) {
         if (c->phase <= MTWS__PHASE_UPGRADING) {
+            char where[MTWS__LOG_MAX];
+            mtws__client_where(ws, where, sizeof where);
             mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
-                                     "%s, port %u: no %s within options.connect_timeout_ms",
-                                     ws->attempt_host, (unsigned)ws->attempt_port,
+                                     "%s: no %s within options.connect_timeout_ms", where,
                                      c->phase == MTWS__PHASE_OPENING ? "connection" : "upgrade");
             mtws__client_end(ws, MTWS__CAUSE_FAILED);
             return;
@@ -5604,7 +6366,7 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
 /* ==========================================================================
  * >>public
  * uses: platform, bytes, names, utf8, json, random, url, http, handshake, frame, message, queue,
- *       net, way, client
+ *       net, proxy, way, client
  * The functions of api, in its order.
  */
 
@@ -5666,6 +6428,7 @@ MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options 
     if ((int)o->heartbeat < 0 || o->heartbeat > MTWS_HEARTBEAT_JSON) return false;
     if ((int)o->network < 0 || o->network > MTWS_NETWORK_MANUAL) return false;
     if (o->subprotocols == NULL) o->subprotocols = "";
+    if (o->proxy == NULL) o->proxy = "";
     if (o->logger.log == NULL && o->debug) {
         o->logger.log = mtws__log_to_stderr;
         o->logger.level = MTWS_LOG_DEBUG;
@@ -5766,12 +6529,7 @@ MTWS_PRIVATE bool mtws__header_ok(const char *name, const char *value) {
 /* The target: path, the URL's query, then params. */
 MTWS_PRIVATE bool mtws__texts_target(mtws__writer *w, const mtws__url *url,
                                      const mtws_pair *params) {
-    if (url->path.size == 0) mtws__writer_text(w, "/");
-    mtws__writer_put(w, url->path.data, url->path.size);
-    if (url->query.data != NULL) {
-        mtws__writer_text(w, "?");
-        mtws__writer_put(w, url->query.data, url->query.size);
-    }
+    mtws__url_put_target(w, url);
     bool any = url->query.data != NULL && url->query.size > 0;
     const char *joint = any ? "&" : url->query.data != NULL ? "" : "?";
     for (; !mtws__pairs_end(params); params++) {
@@ -5792,19 +6550,16 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
     char scratch[MTWS_REQUEST_MAX];
     mtws__writer w;
     if (!mtws__url_parse(&url, mtws__span_of(text))) return MTWS_ERR_URL;
-    if (url.tls && ws->own_net) {
+    if (url.tls && mtws__client_lacks_tls(ws)) {
         mtws__log(ws, MTWS_LOG_ERROR, "no_tls",
-                  "wss:// needs options.transport: this version has no TLS of its own");
+                  ws->own_net
+                      ? "wss:// needs options.transport: this version has no TLS of its own"
+                      : "wss:// through options.proxy: options.transport does the TLS, so it "
+                        "must go through the proxy itself; see mtws_net_set_proxy");
         return MTWS_ERR_TLS;
     }
     mtws__writer_open(&w, scratch, sizeof scratch);
-    if (url.literal6) mtws__writer_text(&w, "[");
-    mtws__writer_put(&w, url.host.data, url.host.size);
-    if (url.literal6) mtws__writer_text(&w, "]");
-    if (url.port != (url.tls ? 443 : 80)) {
-        mtws__writer_text(&w, ":");
-        mtws__writer_number(&w, url.port);
-    }
+    mtws__url_put_host(&w, &url, url.port != (url.tls ? 443 : 80));
     mtws__writer_put(&w, "", 1);
     size_t target_at = w.size;
     if (!mtws__texts_target(&w, &url, params)) return MTWS_ERR_ARGUMENT;
@@ -5833,6 +6588,18 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
     ws->port = url.port;
     ws->tls = url.tls;
     return MTWS_OK;
+}
+
+MTWS_PRIVATE mtws_result mtws__texts_set_proxy(mtws_client *ws, const char *text) {
+    mtws_result result = mtws__proxy_check(text);
+    if (result == MTWS_OK) {
+        memmove(ws->proxy_text, text, strlen(text) + 1); /* it may be what mtws_get_options gave */
+    } else if (result == MTWS_ERR_URL) {
+        mtws__log(ws, MTWS_LOG_ERROR, "bad_proxy",
+                  "a proxy is http://, socks5:// or socks5h://, [user:password@]host and [:port]; "
+                  "special characters in user and password are percent-encoded");
+    }
+    return result;
 }
 
 /* Copies the options' strings. */
@@ -5893,15 +6660,16 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     mtws_client *ws = (mtws_client *)(void *)base;
     memset(ws, 0, sizeof *ws);
     ws->options = resolved;
-    ws->transport = resolved.transport;
     ws->own_net = resolved.transport.open == NULL;
     ws->next_id = 1;
     ws->subprotocol = "";
     ws->wake[0] = ws->wake[1] = ws->watch = -1;
     mtws_result result = mtws__texts_start(ws);
+    if (result == MTWS_OK) result = mtws__texts_set_proxy(ws, resolved.proxy);
     if (result != MTWS_OK) return result;
+    ws->options.proxy = ws->proxy_text;
     mtws__net_start(&ws->net);
-    if (ws->own_net) mtws__net_transport(&ws->net, &ws->transport);
+    mtws__proxy_start(&ws->proxy, ws->answer, sizeof ws->answer);
     for (int i = 0; i < MTWS__SOURCES; i++) {
         mtws__queue_open(&ws->queues[i], base + layout.rings[i], layout.ring_size[i],
                          (mtws__entry *)(void *)(base + layout.entries[i]), layout.entry_count[i],
@@ -5992,6 +6760,34 @@ MTWS_API mtws_result mtws_set_header(mtws_client *ws, const char *name, const ch
     if (size > sizeof ws->texts - ws->texts_size) return MTWS_ERR_TOO_BIG;
     mtws__texts_remove(ws, name_span);
     return mtws__texts_add(ws, name, value);
+}
+
+MTWS_API mtws_result mtws_set_proxy(mtws_client *ws, const char *proxy) {
+    MTWS_ASSERT(!ws->in_hook);
+    return mtws__texts_set_proxy(ws, proxy == NULL ? "" : proxy);
+}
+
+MTWS_API mtws_result mtws_proxy_from_environment(const char *text, char *out, size_t size) {
+    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+    const char *proxy = NULL;
+    mtws__url url;
+    mtws__writer w;
+    if (out == NULL || size == 0) return MTWS_ERR_ARGUMENT;
+    mtws__writer_open(&w, out, size);
+    if (text == NULL || !mtws__url_parse(&url, mtws__span_of(text))) return MTWS_ERR_URL;
+    if (!url.tls) proxy = mtws__os_environment("http_proxy");
+    for (size_t i = url.tls ? 0 : 2; i < 4 && proxy == NULL; i++) {
+        proxy = mtws__os_environment(names[i]);
+    }
+    const char *spared = mtws__os_environment("no_proxy");
+    if (spared == NULL) spared = mtws__os_environment("NO_PROXY");
+    if (proxy == NULL) return MTWS_OK;
+    if (spared != NULL && mtws__proxy_spares(spared, url.host, url.port)) return MTWS_OK;
+    if (strstr(proxy, "://") == NULL) mtws__writer_text(&w, "http://");
+    mtws__writer_text(&w, proxy);
+    mtws_result result = w.full ? MTWS_ERR_TOO_BIG : mtws__proxy_check(out);
+    if (result != MTWS_OK) out[0] = 0;
+    return result == MTWS_ERR_URL ? MTWS_ERR_PROXY : result;
 }
 
 /* ---- the pump -------------------------------------------------------------------------------- */
@@ -6270,6 +7066,16 @@ MTWS_API mtws_result mtws_net_transport(mtws_transport *out, void *memory, size_
     uint8_t *base = (uint8_t *)memory + (off == 0 ? 0 : MTWS__ALIGNMENT - off);
     mtws__way_start((mtws__way *)(void *)base, out);
     return MTWS_OK;
+}
+
+MTWS_API mtws_result mtws_net_set_proxy(mtws_transport *net, const char *proxy) {
+    if (net == NULL || net->open != mtws__way_open) return MTWS_ERR_ARGUMENT;
+    mtws__way *way = (mtws__way *)net->ctx;
+    if (way->open) return MTWS_ERR_STATE;
+    if (proxy == NULL) proxy = "";
+    mtws_result result = mtws__proxy_check(proxy);
+    if (result == MTWS_OK) mtws__way_set_proxy(way, proxy);
+    return result;
 }
 
 MTWS_API const char *mtws_net_reason(const mtws_transport *net) {

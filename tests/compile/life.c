@@ -22,6 +22,8 @@ typedef struct life_api {
     mtws_result (*retry_now)(mtws_client *);
     mtws_result (*set_url)(mtws_client *, const char *, const mtws_pair *);
     mtws_result (*set_header)(mtws_client *, const char *, const char *);
+    mtws_result (*set_proxy)(mtws_client *, const char *);
+    mtws_result (*proxy_from_environment)(const char *, char *, size_t);
     int (*poll)(mtws_client *, mtws_event *, int32_t);
     void (*get_wait)(const mtws_client *, mtws_wait *);
     mtws_result (*wake)(mtws_client *);
@@ -38,6 +40,7 @@ typedef struct life_api {
     bool (*dispatch)(mtws_client *, const mtws_event *);
     mtws_result (*set_network)(mtws_client *, bool);
     mtws_result (*net_transport)(mtws_transport *, void *, size_t);
+    mtws_result (*net_set_proxy)(mtws_transport *, const char *);
     const char *(*net_reason)(const mtws_transport *);
     void (*net_destroy)(mtws_transport *);
     mtws_state (*get_state)(const mtws_client *);
@@ -52,13 +55,44 @@ typedef struct life_api {
 } life_api;
 
 static const life_api api = {
-    mtws_memory_required, mtws_create,        mtws_create_in,   mtws_destroy,       mtws_connect,
-    mtws_disconnect,      mtws_retry_now,     mtws_set_url,     mtws_set_header,    mtws_poll,
-    mtws_get_wait,        mtws_wake,          mtws_set_paused,  mtws_send,          mtws_send_text,
-    mtws_send_part,       mtws_release_queue, mtws_clear_queue, mtws_confirm,       mtws_on_message,
-    mtws_on_state,        mtws_dispatch,      mtws_set_network, mtws_net_transport, mtws_net_reason,
-    mtws_net_destroy,     mtws_get_state,     mtws_get_options, mtws_get_stats,     mtws_get_header,
-    mtws_get_subprotocol, mtws_get_user_data, mtws_result_text, mtws_state_name,    mtws_version,
+    mtws_memory_required,
+    mtws_create,
+    mtws_create_in,
+    mtws_destroy,
+    mtws_connect,
+    mtws_disconnect,
+    mtws_retry_now,
+    mtws_set_url,
+    mtws_set_header,
+    mtws_set_proxy,
+    mtws_proxy_from_environment,
+    mtws_poll,
+    mtws_get_wait,
+    mtws_wake,
+    mtws_set_paused,
+    mtws_send,
+    mtws_send_text,
+    mtws_send_part,
+    mtws_release_queue,
+    mtws_clear_queue,
+    mtws_confirm,
+    mtws_on_message,
+    mtws_on_state,
+    mtws_dispatch,
+    mtws_set_network,
+    mtws_net_transport,
+    mtws_net_set_proxy,
+    mtws_net_reason,
+    mtws_net_destroy,
+    mtws_get_state,
+    mtws_get_options,
+    mtws_get_stats,
+    mtws_get_header,
+    mtws_get_subprotocol,
+    mtws_get_user_data,
+    mtws_result_text,
+    mtws_state_name,
+    mtws_version,
 };
 
 #define EXPECT(condition)                                                                          \
@@ -98,6 +132,9 @@ static int look_around(mtws_client *ws, void *user_data) {
     EXPECT(api.confirm(ws, 1) == MTWS_ERR_STATE);
     EXPECT(api.send_part(ws, MTWS_TEXT, "a", 1, true, false, &id) == MTWS_ERR_STATE);
     EXPECT(api.set_header(ws, "X-Life", "yes") == MTWS_OK);
+    EXPECT(api.set_proxy(ws, "https://proxy.invalid") == MTWS_ERR_URL);
+    EXPECT(api.set_proxy(ws, NULL) == MTWS_OK);
+    EXPECT(api.proxy_from_environment("http://h/", version, sizeof version) == MTWS_ERR_URL);
     EXPECT(api.send_text(ws, "never sent") == MTWS_OK);
     EXPECT(api.clear_queue(ws) == MTWS_OK);
     EXPECT(api.set_network(ws, true) == MTWS_OK);
@@ -106,6 +143,19 @@ static int look_around(mtws_client *ws, void *user_data) {
     EXPECT(api.wake(ws) == MTWS_OK);
     api.get_wait(ws, &wait);
     EXPECT(wait.count <= MTWS_WAIT_MAX);
+    return 0;
+}
+
+/* The network for a TLS library: made, aimed, and ended without having been opened. */
+static int look_at_net(void) {
+    static unsigned char room[MTWS_NET_MEMORY_SIZE + 1];
+    mtws_transport net;
+
+    EXPECT(api.net_transport(&net, room + 1, MTWS_NET_MEMORY_SIZE) == MTWS_OK);
+    EXPECT(api.net_set_proxy(&net, "socks5://proxy.invalid") == MTWS_OK);
+    EXPECT(api.net_set_proxy(&net, "proxy.invalid") == MTWS_ERR_URL);
+    EXPECT(api.net_reason(&net)[0] == '\0');
+    api.net_destroy(&net);
     return 0;
 }
 
@@ -208,7 +258,7 @@ int main(int argc, char **argv) {
     options.max_message_size = 100000;
     options.max_queue_size = 300000;
     EXPECT(api.create_in(&ws, &options, memory + 1, sizeof memory - 1) == MTWS_OK);
-    failed = look_around(ws, &stats);
+    failed = look_around(ws, &stats) || look_at_net();
     if (!failed) {
         EXPECT(api.connect(ws, "ws://127.0.0.1:1/", NULL) == MTWS_OK);
         EXPECT(api.set_url(ws, argv[1], NULL) == MTWS_OK);

@@ -145,6 +145,7 @@ struct peer {
     wire_buffer bad;    /* rules that the client broke */
     wire_buffer said;
     uint64_t polls, reads, writes, waits, closes;
+    uint64_t between; /* bytes that a test's own transport moved before this one was open */
     uint64_t poll_reads, poll_writes, poll_read_bytes; /* of the latest mtws_poll */
     bool wanted_read, wanted_write;                    /* the latest transport.wait */
     char opened_host[256];
@@ -964,16 +965,21 @@ TEST_UNUSED static mtws_wait peer_wait(peer *p) {
     return wait;
 }
 
+/* What only grows while something is done. */
+static uint64_t peer_moved(const peer *p) {
+    return p->up_total + p->down_at + p->closes + (uint64_t)p->connections + p->between;
+}
+
 /* Polls until nothing is left to be done at this instant. */
 TEST_UNUSED static void peer_run(peer *p) {
     unsigned fruitless = 0;
     while (fruitless < 200 && p->bad.size == 0) {
-        uint64_t moved = p->up_total + p->down_at + p->closes + (uint64_t)p->connections;
+        uint64_t moved = peer_moved(p);
         int result = peer_poll(p);
         if (result == MTWS_ERR_IDLE || (result == 0 && peer_wait(p).timeout_ms != 0)) {
             return;
         }
-        uint64_t now = p->up_total + p->down_at + p->closes + (uint64_t)p->connections;
+        uint64_t now = peer_moved(p);
         fruitless = result == 1 || moved != now ? 0 : fruitless + 1;
     }
     if (fruitless == 200) {

@@ -129,6 +129,13 @@ static void sim_sys_freeifaddrs(struct ifaddrs *list)
     (void)list;
 }
 
+/* Programs of the simulated world have an empty environment. */
+static char *sim_sys_getenv(const char *name)
+{
+    (void)name;
+    return NULL;
+}
+
 /* ---- sockets --------------------------------------------------------------------------------- */
 
 static int sim_sys_socket(int family, int type, int protocol)

@@ -27,5 +27,6 @@ static int sim_sys_getaddrinfo(const char *host, const char *service, const stru
 static void sim_sys_freeaddrinfo(struct addrinfo *list);
 static int sim_sys_getifaddrs(struct ifaddrs **out);
 static void sim_sys_freeifaddrs(struct ifaddrs *list);
+static char *sim_sys_getenv(const char *name);
 
 #endif

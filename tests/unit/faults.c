@@ -212,6 +212,8 @@ static void fault_freeaddrinfo(struct addrinfo *list) {
     if (faults.addresses == NULL) freeaddrinfo(list);
 }
 
+static char *fault_getenv(const char *name) { return getenv(name); }
+
 static void *fault_malloc(size_t size) { return faults_due(MALLOC) ? NULL : malloc(size); }
 
 #define MTWS_SYS(name) fault_##name

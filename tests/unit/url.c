@@ -254,10 +254,92 @@ static void encode_and_decode(void) {
     CHECK_STR(decoded, text);
 }
 
+/* ---- addresses ------------------------------------------------------------------------------- */
+
+static void addresses(void) {
+    static const struct {
+        const char *text;
+        const char *bytes; /* in hexadecimal; "": it is no literal */
+    } rows[] = {
+        {"127.0.0.1", "7f000001"},
+        {"0.0.0.0", "00000000"},
+        {"255.255.255.255", "ffffffff"},
+        {"10.20.30.40", "0a141e28"},
+        {"256.0.0.1", ""},
+        {"1.2.3", ""},
+        {"1.2.3.", ""},
+        {"1.2.3.4.", ""},
+        {"1.2.3.4.5", ""},
+        {".1.2.3", ""},
+        {"1..2.3", ""},
+        {"01.2.3.4", ""},
+        {"1.2.3.04", ""},
+        {"1.2.3.0004", ""},
+        {"1.2.3.4444", ""},
+        {"1.2.3.a", ""},
+        {"1", ""},
+        {"", ""},
+        {"example.com", ""},
+        {"::", "00000000000000000000000000000000"},
+        {"::1", "00000000000000000000000000000001"},
+        {"1::", "00010000000000000000000000000000"},
+        {"1:2:3:4:5:6:7:8", "00010002000300040005000600070008"},
+        {"1:2:3:4:5:6:7::", "00010002000300040005000600070000"},
+        {"::2:3:4:5:6:7:8", "00000002000300040005000600070008"},
+        {"1:2::7:8", "00010002000000000000000000070008"},
+        {"2001:DB8::aBcD", "20010db800000000000000000000abcd"},
+        {"::ffff:10.1.2.3", "00000000000000000000ffff0a010203"},
+        {"1:2:3:4:5:6:10.1.2.3", "0001000200030004000500060a010203"},
+        {"::10.1.2.3", "0000000000000000000000000a010203"},
+        {"1:2:3:4:5:6:7:10.1.2.3", ""},
+        {"1:2:3:4:5:6:7:8:10.1.2.3", ""},
+        {"10.1.2.3::", ""},
+        {"10.1.2.3:1::", ""},
+        {"::10.1.2", ""},
+        {":", ""},
+        {":::", ""},
+        {"1:::2", ""},
+        {"1::2::3", ""},
+        {"::1::", ""},
+        {"::1:", ""},
+        {":1::", ""},
+        {"1:2:3:4:5:6:7", ""},
+        {"1:2:3:4:5:6:7:", ""},
+        {"1:2:3:4:5:6:7:8:", ""},
+        {"1:2:3:4:5:6:7:8:9", ""},
+        {"1:2:3:4:5:6:7:8::", ""},
+        {"1:2:3:4::5:6:7:8", ""},
+        {"::2:3:4:5:6:7:8:9", ""},
+        {"::12345", ""},
+        {"::g", ""},
+        {"::1%eth0", ""},
+        {"[::1]", ""},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        if (!test_begin("%s", rows[i].text)) continue;
+        mtws__span span;
+        uint8_t *out = unit_edge_room(edge, 16);
+        char *text = (char *)malloc(strlen(rows[i].text) + 1);
+        if (text == NULL) abort();
+        memcpy(text, rows[i].text, strlen(rows[i].text) + 1);
+        span.data = (const uint8_t *)text;
+        span.size = strlen(rows[i].text);
+        size_t size = mtws__url_address(span, out);
+        CHECK_UINT(size, strlen(rows[i].bytes) / 2);
+        for (size_t k = 0; k < size; k++) {
+            char byte[3];
+            snprintf(byte, sizeof byte, "%02x", out[k]);
+            CHECK_MEM(byte, rows[i].bytes + 2 * k, 2);
+        }
+        free(text);
+        test_end();
+    }
+}
+
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST_ROWS(good), TEST(bad),    TEST(every_byte_everywhere), TEST(cut_anywhere),
-        TEST(encode),    TEST(decode), TEST(encode_and_decode),
+        TEST(encode),    TEST(decode), TEST(encode_and_decode),     TEST_ROWS(addresses),
     };
     edge = unit_edge_open(4096);
     return TEST_MAIN(tests, argc, argv);

@@ -139,6 +139,99 @@ static void descriptors(void) {
     close(listener);
 }
 
+/* ---- through a proxy -------------------------------------------------------------------------- */
+
+/* Reads what the client asks, and answers it. */
+static void answer_connect(int listener, const char *expected, const char *answer, int *proxy) {
+    char said[512];
+    size_t size = 0;
+    *proxy = loopback_accept(listener);
+    while (size < strlen(expected) && loopback_wait(*proxy, POLLIN)) {
+        ptrdiff_t got = recv(*proxy, said + size, sizeof said - 1 - size, 0);
+        if (got <= 0) break;
+        size += (size_t)got;
+    }
+    said[size] = 0;
+    CHECK_STR(said, expected);
+    CHECK_INT(send(*proxy, answer, strlen(answer), 0), (ptrdiff_t)strlen(answer));
+}
+
+/* Opens while the proxy answers as it is told to. */
+static int open_through(const mtws_transport *net, int listener, const char *expected,
+                        const char *answer, int *proxy) {
+    int result = MTWS_IO_AGAIN;
+    bool answered = false;
+    for (int i = 0; i < 50 && result == MTWS_IO_AGAIN; i++) {
+        result = net->open(net->ctx, "server.example", 8080, false);
+        if (result != MTWS_IO_AGAIN) break;
+        mtws_wait wait;
+        memset(&wait, 0, sizeof wait);
+        net->wait(net->ctx, false, false, &wait);
+        if (!CHECK_INT(wait.count, 1)) break;
+        if (wait.fds[0].want_read && !answered) {
+            answer_connect(listener, expected, answer, proxy);
+            answered = true;
+        }
+        CHECK(wait.fds[0].want_read != wait.fds[0].want_write);
+        loopback_wait(wait.fds[0].fd, wait.fds[0].want_read ? POLLIN : POLLOUT);
+    }
+    CHECK(answered);
+    return result;
+}
+
+static void through_a_proxy(void) {
+    static const char asked[] = "CONNECT server.example:8080 HTTP/1.1\r\n"
+                                "Host: server.example:8080\r\n"
+                                "Proxy-Authorization: Basic dXNlcjpwYXNz\r\n\r\n";
+    mtws_transport net, other;
+    uint16_t port;
+    char url[64], bytes[16], text[MTWS_PROXY_MAX + 8];
+    int listener = loopback_listen(&port, 5), proxy = -1;
+    CHECK_INT(mtws_net_transport(&net, memory, sizeof memory), MTWS_OK);
+    snprintf(url, sizeof url, "http://user:pass@127.0.0.1:%u", (unsigned)port);
+    CHECK_INT(mtws_net_set_proxy(&net, "https://x"), MTWS_ERR_URL);
+    memset(text, 'x', sizeof text);
+    memcpy(text, "http://", 7);
+    text[MTWS_PROXY_MAX] = 0;
+    CHECK_INT(mtws_net_set_proxy(&net, text), MTWS_ERR_TOO_BIG);
+    memset(&other, 0, sizeof other);
+    CHECK_INT(mtws_net_set_proxy(&other, url), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_net_set_proxy(NULL, url), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_net_set_proxy(&net, url), MTWS_OK);
+
+    CHECK_INT(open_through(&net, listener, asked, "HTTP/1.1 200 OK\r\n\r\n", &proxy), 0);
+    CHECK_STR(mtws_net_reason(&net), "");
+    CHECK_INT(mtws_net_set_proxy(&net, NULL), MTWS_ERR_STATE);
+    CHECK_INT(net.write(net.ctx, "ping", 4), 4);
+    CHECK(loopback_wait(proxy, POLLIN));
+    CHECK_INT(recv(proxy, bytes, sizeof bytes, 0), 4);
+    CHECK_INT(send(proxy, "pong", 4, 0), 4);
+    CHECK(loopback_wait(descriptor(&net), POLLIN));
+    CHECK_INT(net.read(net.ctx, bytes, sizeof bytes), 4);
+    net.close(net.ctx);
+    close(proxy);
+
+    CHECK_INT(open_through(&net, listener, asked, "HTTP/1.1 407 Who\r\n\r\n", &proxy),
+              MTWS_ERR_PROXY);
+    CHECK_STR(mtws_net_reason(&net),
+              "the proxy answered CONNECT with 407: it refused the user or the password");
+    net.close(net.ctx);
+    close(proxy);
+
+    /* Without one it leads to the server itself. */
+    CHECK_INT(mtws_net_set_proxy(&net, ""), MTWS_OK);
+    CHECK_INT(open_it(&net, "127.0.0.1", port), 0);
+    proxy = loopback_accept(listener);
+    CHECK_INT(net.write(net.ctx, "ping", 4), 4);
+    CHECK(loopback_wait(proxy, POLLIN));
+    CHECK_INT(recv(proxy, bytes, sizeof bytes, 0), 4);
+    net.close(net.ctx);
+    CHECK_INT(mtws_net_set_proxy(&net, url), MTWS_OK);
+    mtws_net_destroy(&net);
+    close(proxy);
+    close(listener);
+}
+
 /* ---- a library of the program's own ----------------------------------------------------------- */
 
 /* It stands for TLS: each byte is changed on the wire. */
@@ -256,8 +349,8 @@ static void a_client_above(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST(a_life_at_any_alignment), TEST(bad_arguments), TEST(reasons), TEST(descriptors),
-        TEST(a_client_above),
+        TEST(a_life_at_any_alignment), TEST(bad_arguments),  TEST(reasons), TEST(descriptors),
+        TEST(through_a_proxy),         TEST(a_client_above),
     };
     return TEST_MAIN(tests, argc, argv);
 }
