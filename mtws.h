@@ -78,7 +78,7 @@
  *
  *     disconnected            mtws_create; nothing happens until mtws_connect
  *       | mtws_connect
- *     connecting              the first attempt: name, TCP, proxy and upgrade, within
+ *     connecting              the first attempt: name, TCP, proxy, redirects and upgrade, within
  *                             connect_timeout_ms
  *       | the server agreed
  *     connected               messages flow; Pings ask whether the peer is there
@@ -169,6 +169,16 @@
  *     wss:// through a proxy: options.transport does the TLS, so the proxy goes below it, with
  * mtws_net_transport and mtws_net_set_proxy.
  *
+ * options.max_redirects lets an attempt follow so many answers of 301, 302, 303, 307 or 308 to
+ * where their Location leads, http and https taken for ws and wss; without it they are errors.
+ * Never from wss to ws, nor to a Location with a password in it. Where scheme, host or port are not
+ * those of the program's URL, neither its userinfo goes along, nor headers that hold credentials
+ * (those that logs mask: Authorization, Cookie, and names with auth, token, key, secret or
+ * session), nor Host; nor do they come back on the way. What is in the Location goes as it stands,
+ * so a server that copies a token of the query into it hands it on. It is all one attempt, with one
+ * timeout; the next begins at the program's URL, after 301 and 308 too: what a captive portal said,
+ * or a bad deploy, does not outlive it.
+ *
  *
  * THREADS AND SIGNALS
  *
@@ -201,7 +211,6 @@
  *     does: seconds, where a name server is gone. Literal addresses never block. A transport of
  *     your own can resolve as it likes.
  *   - wss:// needs options.transport: this version has no TLS of its own.
- *   - Redirects are not followed.
  *   - A proxy is spoken to without TLS, and knows Basic credentials, or SOCKS5's user and password,
  *     and no others (no NTLM, Negotiate or Digest). permessage-deflate is not offered.
  *   - POSIX systems: written for Linux and tested there; the calls of macOS and the BSDs are in the
@@ -495,7 +504,7 @@ typedef struct mtws_options {
                                            when TCP notices it, minutes later or never */
     int32_t heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link
                                            is seen to move */
-    int32_t connect_timeout_ms;         /* 20000: name, TCP, proxy and upgrade together */
+    int32_t connect_timeout_ms;         /* 20000: name, TCP, proxy, redirects, upgrade together */
     int32_t close_timeout_ms;           /* 5000: for all that mtws_disconnect does, and for the
                                            server to end TCP after its Close */
 
@@ -528,6 +537,8 @@ typedef struct mtws_options {
     /* ways out; copied by mtws_create */
     const char *proxy;                  /* "http://user:password@host:port" (CONNECT) or the same
                                            with socks5://; NULL or "": none. See WAYS OUT */
+    int32_t max_redirects;              /* MTWS_OFF: an answer that leads elsewhere is an error; up
+                                           to 5 (more count as 5) are followed in an attempt */
 
     /* hooks; a zeroed one is the system's own */
     bool debug;                         /* where logger is not set: log to stderr at DEBUG */
@@ -1882,7 +1893,7 @@ MTWS_PRIVATE uint64_t mtws__random_between(mtws__random *r, uint64_t low, uint64
 /* ==========================================================================
  * >>url                                       RFC 3986, RFC 6455 section 3
  * uses: bytes
- * ws and wss URLs, taken apart where they lie; IP literals. Pure.
+ * ws and wss URLs, taken apart where they lie; references to others; IP literals. Pure.
  */
 
 typedef struct mtws__url {
@@ -2061,6 +2072,76 @@ MTWS_PRIVATE void mtws__url_put_target(mtws__writer *w, const mtws__url *url) {
     if (url->query.data == NULL) return;
     mtws__writer_text(w, "?");
     mtws__writer_put(w, url->query.data, url->query.size);
+}
+
+/* Takes the segments "." and ".." out of a path that begins with '/' (RFC 3986 section 5.2.4). */
+MTWS_PRIVATE size_t mtws__url_remove_dots(char *path, size_t size) {
+    size_t out = 0;
+    for (size_t at = 0, end; at < size; at = end) {
+        end = at + 1;
+        while (end < size && path[end] != '/') end++;
+        bool one = end - at == 2 && path[at + 1] == '.';
+        bool two = end - at == 3 && path[at + 1] == '.' && path[at + 2] == '.';
+        if (two) {
+            while (out > 0 && path[--out] != '/') continue;
+        }
+        if (!one && !two) {
+            memmove(path + out, path + at, end - at);
+            out += end - at;
+        } else if (end == size) {
+            path[out++] = '/';
+        }
+    }
+    return out;
+}
+
+/* Writes the ws or wss URL that a Location of base's stands for: RFC 3986 section 5.2, http and
+ * https taken for ws and wss, its fragment left away. False where it can be none; what is written
+ * is to be parsed all the same. */
+MTWS_PRIVATE bool mtws__url_resolve(mtws__writer *w, const mtws__url *base, mtws__span location) {
+    mtws__span text = mtws__url_cut(&location, "#"), rest = text;
+    mtws__span scheme = mtws__url_cut(&rest, ":/?");
+    bool absolute = rest.size > 0 && rest.data[0] == ':', tls = base->tls;
+    if (absolute) {
+        tls = mtws__span_is(scheme, "wss") || mtws__span_is(scheme, "https");
+        if (!tls && !mtws__span_is(scheme, "ws") && !mtws__span_is(scheme, "http")) return false;
+        text.data = rest.data + 1;
+        text.size = rest.size - 1;
+    }
+    bool authority = text.size >= 2 && memcmp(text.data, "//", 2) == 0;
+    if (absolute && !authority) return false;
+    mtws__writer_text(w, tls ? "wss:" : "ws:");
+    if (authority) {
+        mtws__writer_text(w, "//");
+        text.data += 2;
+        text.size -= 2;
+        mtws__span host = mtws__url_cut(&text, "/?");
+        mtws__writer_put(w, host.data, host.size);
+    } else {
+        mtws__writer_text(w, "//");
+        mtws__url_put_host(w, base, true);
+    }
+    size_t start = w->size;
+    mtws__span path = mtws__url_cut(&text, "?"), folder = base->path;
+    if (!authority && path.size == 0) {
+        mtws__writer_put(w, base->path.data, base->path.size);
+        if (text.size == 0 && base->query.data != NULL) {
+            mtws__writer_text(w, "?");
+            mtws__writer_put(w, base->query.data, base->query.size);
+        }
+    } else {
+        if (!authority && path.data[0] != '/') {
+            while (folder.size > 0 && folder.data[folder.size - 1] != '/') folder.size--;
+            if (folder.size == 0) mtws__writer_text(w, "/");
+            mtws__writer_put(w, folder.data, folder.size);
+        }
+        mtws__writer_put(w, path.data, path.size);
+        if (w->full) return false;
+        w->size = start + mtws__url_remove_dots(w->data + start, w->size - start);
+        w->data[w->size] = 0;
+    }
+    mtws__writer_put(w, text.data, text.size);
+    return !w->full;
 }
 
 /* Four numbers and dots, without leading zeros, which some take for octal. */
@@ -2399,6 +2480,20 @@ MTWS_PRIVATE uint64_t mtws__http_retry_after_ms(const mtws__http *h, uint64_t un
 
 enum { MTWS__KEY_SIZE = 24 }; /* 16 bytes in base64 */
 
+/* Whether a header of that name holds credentials. */
+MTWS_PRIVATE bool mtws__handshake_secret(mtws__span name) {
+    static const char *const parts[] = {"auth", "cookie", "token", "key", "secret", "session"};
+    for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
+        mtws__span piece = name;
+        piece.size = strlen(parts[k]);
+        for (size_t i = 0; i + piece.size <= name.size; i++) {
+            piece.data = name.data + i;
+            if (mtws__span_is(piece, parts[k])) return true;
+        }
+    }
+    return false;
+}
+
 typedef struct mtws__upgrade {
     const char *host_field;                      /* "name:port", brackets around an IPv6 literal */
     const char *target;                          /* path and query */
@@ -2407,13 +2502,30 @@ typedef struct mtws__upgrade {
     mtws__span headers;                          /* the user's, each with its line end */
     bool has_host, has_agent, has_authorization; /* among them */
     mtws__span userinfo;                         /* decoded; data NULL: none */
+    bool foreign; /* another origin than the user's: credentials and Host are not for it */
 } mtws__upgrade;
+
+/* Appends the user's headers, as far as this origin may have them. */
+MTWS_PRIVATE void mtws__handshake_headers(mtws__writer *w, const mtws__upgrade *u) {
+    mtws__span rest = u->headers;
+    while (rest.size > 0) {
+        mtws__span name = rest, line = rest;
+        const uint8_t *end = (const uint8_t *)memchr(rest.data, '\n', rest.size);
+        const uint8_t *colon = (const uint8_t *)memchr(rest.data, ':', rest.size);
+        line.size = end == NULL ? rest.size : (size_t)(end - rest.data) + 1;
+        name.size = colon == NULL ? 0 : (size_t)(colon - rest.data);
+        bool kept = mtws__handshake_secret(name) || mtws__span_is(name, "Host");
+        if (!u->foreign || !kept) mtws__writer_put(w, line.data, line.size);
+        rest.data += line.size;
+        rest.size -= line.size;
+    }
+}
 
 MTWS_PRIVATE void mtws__handshake_request(mtws__writer *w, const mtws__upgrade *u) {
     mtws__writer_text(w, "GET ");
     mtws__writer_text(w, u->target);
     mtws__writer_text(w, " HTTP/1.1\r\n");
-    if (!u->has_host) {
+    if (!u->has_host || u->foreign) {
         mtws__writer_text(w, "Host: ");
         mtws__writer_text(w, u->host_field);
         mtws__writer_text(w, "\r\n");
@@ -2426,13 +2538,13 @@ MTWS_PRIVATE void mtws__handshake_request(mtws__writer *w, const mtws__upgrade *
         mtws__writer_text(w, u->subprotocols);
         mtws__writer_text(w, "\r\n");
     }
-    if (u->userinfo.data != NULL && !u->has_authorization) {
+    if (u->userinfo.data != NULL && !u->has_authorization && !u->foreign) {
         mtws__writer_text(w, "Authorization: Basic ");
         mtws__base64_encode(w, u->userinfo.data, u->userinfo.size);
         mtws__writer_text(w, "\r\n");
     }
     if (!u->has_agent) mtws__writer_text(w, "User-Agent: mtws/" MTWS__VERSION "\r\n");
-    mtws__writer_put(w, u->headers.data, u->headers.size);
+    mtws__handshake_headers(w, u);
     mtws__writer_text(w, "\r\n");
 }
 
@@ -4449,6 +4561,7 @@ enum {
     MTWS__WRITES_PER_STEP = 64,
     MTWS__PONG_FLUSHES = 8,      /* of a full control room within one step */
     MTWS__INFORMATIONAL_MAX = 8, /* 1xx answers before the one that counts */
+    MTWS__REDIRECTS_MAX = 5,     /* in one attempt */
     MTWS__FLUSH_SIZE = 65536,    /* handed over before replies are flushed ... */
     MTWS__FLUSH_US = 1000,       /* ... or this long after the last flush ... */
     MTWS__FLUSH_MESSAGES = 16,   /* ... looked at each so many messages */
@@ -4607,6 +4720,8 @@ struct mtws_client {
     char attempt_host[MTWS__HOST_MAX + 1]; /* of the attempt under way */
     uint16_t attempt_port;
     bool attempt_tls;
+    int32_t redirects; /* that it followed */
+    bool foreign;      /* one of them led to another origin: no credentials go there, or beyond */
     size_t headers_at, headers_size, host_field_at, target_at, userinfo_at, texts_size;
     bool has_url, has_userinfo;
     char texts[MTWS_REQUEST_MAX];
@@ -4739,19 +4854,6 @@ MTWS_PRIVATE void mtws__client_redact_words(mtws__redaction *r, mtws__span value
     }
 }
 
-MTWS_PRIVATE bool mtws__client_is_secret_header(mtws__span name) {
-    static const char *const parts[] = {"auth", "cookie", "token", "key", "secret", "session"};
-    for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
-        mtws__span piece = name;
-        piece.size = strlen(parts[k]);
-        for (size_t i = 0; i + piece.size <= name.size; i++) {
-            piece.data = name.data + i;
-            if (mtws__span_is(piece, parts[k])) return true;
-        }
-    }
-    return false;
-}
-
 /* Basic credentials hold user and password in base64. */
 MTWS_PRIVATE void mtws__client_redact_basic(mtws__redaction *r, mtws__span value) {
     uint8_t decoded[MTWS__REASON_MAX];
@@ -4774,7 +4876,7 @@ MTWS_PRIVATE void mtws__client_redact_headers(mtws__redaction *r, const char *at
         if (at[name.size] != ':') break;
         value.data = name.data + name.size + 2;
         value.size = strcspn((const char *)value.data, "\r");
-        if (mtws__client_is_secret_header(name)) {
+        if (mtws__handshake_secret(name)) {
             mtws__client_redact_words(r, value, " ;,=\"");
             mtws__client_redact_basic(r, value);
         }
@@ -5276,6 +5378,7 @@ MTWS_PRIVATE void mtws__client_make_request(mtws_client *ws, const char *host_fi
     memset(&u, 0, sizeof u);
     u.host_field = host_field;
     u.target = target;
+    u.foreign = ws->foreign;
     u.key = c->key;
     u.subprotocols = ws->texts;
     u.headers.data = (const uint8_t *)ws->texts + ws->headers_at;
@@ -5307,6 +5410,8 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     if (strcmp(ws->proxy.text, ws->proxy_text) != 0) ws->net.known = 0;
     mtws__proxy_set(&ws->proxy, ws->proxy_text);
     mtws__client_aim(ws, ws->host, ws->port, ws->tls);
+    ws->redirects = 0;
+    ws->foreign = false;
     if (!mtws__client_seed(ws)) {
         mtws__client_set_failure(ws, MTWS_ERR_ENTROPY, "the system's random source failed");
         mtws__client_end(ws, MTWS__CAUSE_FAILED);
@@ -5367,9 +5472,95 @@ MTWS_PRIVATE void mtws__client_write_request(mtws_client *ws) {
     }
 }
 
+/* The URL of the request that was answered, whose target is a part of it. */
+MTWS_PRIVATE void mtws__client_asked_url(const mtws_client *ws, mtws__url *url) {
+    mtws__span target;
+    memset(url, 0, sizeof *url);
+    url->tls = ws->attempt_tls;
+    url->host = mtws__span_of(ws->attempt_host);
+    url->literal6 = strchr(ws->attempt_host, ':') != NULL;
+    url->port = ws->attempt_port;
+    target.data = (const uint8_t *)ws->request + 4; /* behind "GET " */
+    target.size = strcspn(ws->request + 4, " ");
+    url->path = mtws__url_cut(&target, "?");
+    if (target.size == 0) return;
+    url->query.data = target.data + 1;
+    url->query.size = target.size - 1;
+}
+
 /* Whether a wss:// URL leads nowhere. */
 MTWS_PRIVATE bool mtws__client_lacks_tls(const mtws_client *ws) {
     return ws->own_net || ws->proxy_text[0] != 0;
+}
+
+/* Where a redirect leads. NULL: *url says it, lying in what the writer wrote; else why it is not
+ * followed. */
+MTWS_PRIVATE const char *mtws__client_read_redirect(const mtws_client *ws, mtws__writer *w,
+                                                    mtws__url *url) {
+    const mtws__http *h = &ws->connection.http;
+    bool twice = false;
+    mtws__url base;
+    const char *location = mtws__http_only(h, "Location", &twice);
+    if (location == NULL || twice) return "a redirect without a Location, or with two";
+    if (ws->options.max_redirects == MTWS_OFF) {
+        return "a redirect: give the URL it leads to, or set options.max_redirects";
+    }
+    if (ws->redirects >= ws->options.max_redirects) {
+        return "a redirect, and options.max_redirects were followed";
+    }
+    mtws__client_asked_url(ws, &base);
+    bool ok = mtws__url_resolve(w, &base, mtws__span_of(location));
+    mtws__span text;
+    text.data = (const uint8_t *)w->data;
+    text.size = w->size;
+    if (!ok || !mtws__url_parse(url, text)) return "a redirect to what no WebSocket can be";
+    if (url->userinfo.data != NULL) return "a redirect with a password in its Location";
+    if (ws->attempt_tls && !url->tls) return "a redirect from wss:// to ws://";
+    if (url->tls && mtws__client_lacks_tls(ws)) return "a redirect to wss://, and there is no TLS";
+    return NULL;
+}
+
+/* Follows a redirect, within the same attempt. NULL: it is under way; else why not. */
+MTWS_PRIVATE const char *mtws__client_redirect(mtws_client *ws) {
+    mtws__connection *c = &ws->connection;
+    char where[MTWS__LOG_MAX];
+    mtws__writer w;
+    mtws__url url;
+    /* The receive buffer is free: what came behind the head is thrown away. */
+    mtws__writer_open(&w, (char *)ws->message.data, MTWS__READ_AHEAD);
+    const char *why = mtws__client_read_redirect(ws, &w, &url);
+    if (why != NULL) return why;
+    mtws__writer_put(&w, "", 1);
+    const char *host_field = w.data + w.size;
+    mtws__url_put_host(&w, &url, url.port != (url.tls ? 443 : 80));
+    mtws__writer_put(&w, "", 1);
+    const char *target = w.data + w.size;
+    mtws__url_put_target(&w, &url);
+    /* In place of the URL's own host and target, which made room for themselves. */
+    size_t room = sizeof ws->texts - ws->texts_size + (ws->userinfo_at - ws->host_field_at);
+    if (w.full || (size_t)(w.data + w.size - host_field) >= room) {
+        return "a redirect to a URL that is longer than MTWS_REQUEST_MAX allows";
+    }
+
+    uint64_t deadline_us = c->deadline_us;
+    ws->in_hook = true;
+    ws->transport.close(ws->transport.ctx);
+    ws->in_hook = false;
+    mtws__client_reset_connection(ws);
+    c->phase = MTWS__PHASE_OPENING;
+    c->deadline_us = deadline_us;
+    ws->redirects++;
+    char host[MTWS__HOST_MAX + 1];
+    for (size_t i = 0; i < url.host.size; i++) host[i] = mtws__lower((char)url.host.data[i]);
+    host[url.host.size] = 0;
+    /* What the program may have set meanwhile is for the origin of its URL alone. */
+    bool same = strcmp(host, ws->host) == 0 && url.port == ws->port && url.tls == ws->tls;
+    if (!same) ws->foreign = true;
+    mtws__client_aim(ws, host, url.port, url.tls);
+    mtws__client_make_request(ws, host_field, target);
+    mtws__client_where(ws, where, sizeof where);
+    mtws__log(ws, MTWS_LOG_INFO, "redirect", "redirect %d: connecting to %s", ws->redirects, where);
+    return NULL;
 }
 
 /* An answer that is not 101. */
@@ -5380,10 +5571,14 @@ MTWS_PRIVATE void mtws__client_refused(mtws_client *ws) {
     if (status == 429 || status == 503) {
         retry_after_ms = mtws__http_retry_after_ms(h, mtws__client_unix_ms(ws));
     }
-    bool moved = status >= 300 && status < 400;
-    mtws__client_set_failure(ws, MTWS_ERR_HTTP_STATUS, "the server answered the upgrade with %u%s",
-                             (unsigned)status,
-                             moved ? " (a redirect; give the URL it leads to)" : "");
+    const char *why = NULL;
+    if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) {
+        why = mtws__client_redirect(ws);
+        if (why == NULL) return;
+    }
+    mtws__client_set_failure(ws, MTWS_ERR_HTTP_STATUS,
+                             "the server answered the upgrade with %u%s%s", (unsigned)status,
+                             why == NULL ? "" : ": ", why == NULL ? "" : why);
     ws->failure.http_status = status;
     ws->failure.retry_after_ms = retry_after_ms;
     bool mended = status == 408 || status == 425 || status == 429 || status >= 500;
@@ -6420,7 +6615,9 @@ MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options 
               mtws__options_number(&o->connect_timeout_ms, 20000, 1) &&
               mtws__options_number(&o->close_timeout_ms, 5000, 1) &&
               mtws__options_number(&o->confirm_delay_ms, 100, MTWS_OFF) &&
-              mtws__options_number(&o->queue_ttl_ms, MTWS_OFF, MTWS_OFF);
+              mtws__options_number(&o->queue_ttl_ms, MTWS_OFF, MTWS_OFF) &&
+              mtws__options_number(&o->max_redirects, MTWS_OFF, MTWS_OFF);
+    if (o->max_redirects > MTWS__REDIRECTS_MAX) o->max_redirects = MTWS__REDIRECTS_MAX;
     mtws__options_size(&o->max_message_size, 1048576);
     mtws__options_size(&o->max_queue_size, 1048576);
     mtws__options_size(&o->max_frame_size, 65536);

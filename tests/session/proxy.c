@@ -762,6 +762,30 @@ static void no_tls_above(void) {
     gate_finish(&g);
 }
 
+/* A redirect's target is reached through the proxy too; one that needs TLS is not followed where the
+ * proxy lies above the transport that would do it. */
+static void redirects(void) {
+    static const peer_plan plans[] = {
+        {.answer = "HTTP/1.1 302 Found\r\nLocation: ws://other.example:99/x\r\n\r\n"},
+        {.answer = "HTTP/1.1 302 Found\r\nLocation: wss://other.example/x\r\n\r\n"},
+        {0}};
+    gate g;
+    gate_init(&g, "http://user:pass@proxy.example");
+    PEER_PLANS(&g.p, plans);
+    g.login = "user:pass";
+    g.p.options.max_redirects = 5;
+    peer_start(&g.p);
+    peer_run(&g.p);
+    CHECK_INT(g.connections, 2);
+    CHECK_STR(g.host, "proxy.example");
+    CHECK_STR(g.p.opened_host, "other.example");
+    CHECK_UINT(g.p.opened_port, 99);
+    CHECK(peer_request_header(&g.p, "Proxy-Authorization") == NULL);
+    const peer_event *error = peer_last_state(&g.p, MTWS_STATE_ERROR);
+    if (CHECK(error != NULL)) CHECK(strstr(error->reason, "there is no TLS") != NULL);
+    gate_finish(&g);
+}
+
 /* ---- secrets ---------------------------------------------------------------------------------- */
 
 /* FAULTS row 31, for the proxy's user and password: whoever repeats them, people don't see them. */
@@ -888,6 +912,7 @@ int main(int argc, char **argv) {
         TEST(another_proxy_meanwhile),
         TEST(bad_options),
         TEST(no_tls_above),
+        TEST(redirects),
         TEST(canaries),
         TEST(canaries_of_both),
         TEST(no_stale_reason),

@@ -254,6 +254,117 @@ static void encode_and_decode(void) {
     CHECK_STR(decoded, text);
 }
 
+/* ---- references ------------------------------------------------------------------------------ */
+
+static bool resolve(char *out, size_t size, const char *base_text, const char *location) {
+    mtws__url base;
+    mtws__writer w;
+    mtws__span span;
+    if (!CHECK(mtws__url_parse(&base, mtws__span_of(base_text)))) return false;
+    span.size = strlen(location);
+    span.data = unit_edge_copy(edge, location, span.size);
+    mtws__writer_open(&w, out, size);
+    return mtws__url_resolve(&w, &base, span);
+}
+
+/* The examples of RFC 3986 section 5.4, then what is WebSocket's own. NULL: it leads nowhere. */
+static void references(void) {
+    static const char rfc[] = "ws://a/b/c/d;p?q";
+    static const struct {
+        const char *base, *location, *url;
+    } rows[] = {
+        {rfc, "g", "ws://a:80/b/c/g"},
+        {rfc, "./g", "ws://a:80/b/c/g"},
+        {rfc, "g/", "ws://a:80/b/c/g/"},
+        {rfc, "/g", "ws://a:80/g"},
+        {rfc, "//g", "ws://g"},
+        {rfc, "?y", "ws://a:80/b/c/d;p?y"},
+        {rfc, "g?y", "ws://a:80/b/c/g?y"},
+        {rfc, "#s", "ws://a:80/b/c/d;p?q"},
+        {rfc, "g#s", "ws://a:80/b/c/g"},
+        {rfc, "g?y#s", "ws://a:80/b/c/g?y"},
+        {rfc, ";x", "ws://a:80/b/c/;x"},
+        {rfc, "g;x", "ws://a:80/b/c/g;x"},
+        {rfc, "g;x?y#s", "ws://a:80/b/c/g;x?y"},
+        {rfc, "", "ws://a:80/b/c/d;p?q"},
+        {rfc, ".", "ws://a:80/b/c/"},
+        {rfc, "./", "ws://a:80/b/c/"},
+        {rfc, "..", "ws://a:80/b/"},
+        {rfc, "../", "ws://a:80/b/"},
+        {rfc, "../g", "ws://a:80/b/g"},
+        {rfc, "../..", "ws://a:80/"},
+        {rfc, "../../", "ws://a:80/"},
+        {rfc, "../../g", "ws://a:80/g"},
+        {rfc, "../../../g", "ws://a:80/g"},
+        {rfc, "../../../../g", "ws://a:80/g"},
+        {rfc, "/./g", "ws://a:80/g"},
+        {rfc, "/../g", "ws://a:80/g"},
+        {rfc, "g.", "ws://a:80/b/c/g."},
+        {rfc, ".g", "ws://a:80/b/c/.g"},
+        {rfc, "g..", "ws://a:80/b/c/g.."},
+        {rfc, "..g", "ws://a:80/b/c/..g"},
+        {rfc, "./../g", "ws://a:80/b/g"},
+        {rfc, "./g/.", "ws://a:80/b/c/g/"},
+        {rfc, "g/./h", "ws://a:80/b/c/g/h"},
+        {rfc, "g/../h", "ws://a:80/b/c/h"},
+        {rfc, "g;x=1/./y", "ws://a:80/b/c/g;x=1/y"},
+        {rfc, "g;x=1/../y", "ws://a:80/b/c/y"},
+        {rfc, "g?y/./x", "ws://a:80/b/c/g?y/./x"},
+        {rfc, "g?y/../x", "ws://a:80/b/c/g?y/../x"},
+        {rfc, "g#s/./x", "ws://a:80/b/c/g"},
+        {rfc, "g#s/../x", "ws://a:80/b/c/g"},
+        {rfc, "g?y:z", "ws://a:80/b/c/g?y:z"},
+        {rfc, "/a/b/../../..", "ws://a:80/"},
+        {rfc, "/a//../b", "ws://a:80/a/b"},
+        {rfc, "/..//x", "ws://a:80//x"},
+        {rfc, "/%2e%2e/x", "ws://a:80/%2e%2e/x"},
+        {"ws://h", "x", "ws://h:80/x"},
+        {"ws://h", "?x", "ws://h:80?x"},
+        {"ws://h", "", "ws://h:80"},
+        {"ws://h?q", "", "ws://h:80?q"},
+        {"ws://h/a", "?", "ws://h:80/a?"},
+        {"wss://h/a", "b", "wss://h:443/b"},
+        {"ws://[::1]:81/a", "b", "ws://[::1]:81/b"},
+        {"ws://user:pass@h/a", "b", "ws://h:80/b"},
+        {"ws://h/a", "ws://x/y/../z", "ws://x/z"},
+        {"ws://h/a", "wss://x:1/y?z#f", "wss://x:1/y?z"},
+        {"ws://h/a", "WSS://x", "wss://x"},
+        {"ws://h/a", "http://x/", "ws://x/"},
+        {"ws://h/a", "https://x:8443/", "wss://x:8443/"},
+        {"wss://h/a", "http://x/", "ws://x/"},
+        {"wss://h/a", "//x:1?y", "wss://x:1?y"},
+        {"ws://h/a", "http://u:p@x/", "ws://u:p@x/"},
+        {"ws://h/a", "http:x", NULL},
+        {"ws://h/a", "http:/x", NULL},
+        {"ws://h/a", "ftp://x/", NULL},
+        {"ws://h/a", "javascript:alert(1)", NULL},
+        {"ws://h/a", "x:y", NULL},
+        {"ws://h/a", ":y", NULL},
+        {"ws://h/a", "http", "ws://h:80/http"},
+        {"ws://h/a", "./x:y", "ws://h:80/x:y"},
+        {"ws://h/a", "http://", "ws://"},
+        {"ws://h/a", "///x", "ws:///x"},
+        {"ws://h/a", "x y", "ws://h:80/x y"},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        if (!test_begin("%s from %s", rows[i].location, rows[i].base)) continue;
+        char out[128];
+        bool good = resolve(out, sizeof out, rows[i].base, rows[i].location);
+        CHECK_INT(good, rows[i].url != NULL);
+        if (good) CHECK_STR(out, rows[i].url);
+        /* With less room it is the same or nothing, and nothing is written behind it. */
+        for (size_t size = 1; good && size < sizeof out; size++) {
+            char *room = (char *)malloc(size);
+            if (room == NULL) abort();
+            bool fits = resolve(room, size, rows[i].base, rows[i].location);
+            if (size <= strlen(out)) CHECK(!fits);
+            if (fits) CHECK_STR(room, out);
+            free(room);
+        }
+        test_end();
+    }
+}
+
 /* ---- addresses ------------------------------------------------------------------------------- */
 
 static void addresses(void) {
@@ -338,8 +449,9 @@ static void addresses(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST_ROWS(good), TEST(bad),    TEST(every_byte_everywhere), TEST(cut_anywhere),
-        TEST(encode),    TEST(decode), TEST(encode_and_decode),     TEST_ROWS(addresses),
+        TEST_ROWS(good),      TEST(bad),    TEST(every_byte_everywhere), TEST(cut_anywhere),
+        TEST(encode),         TEST(decode), TEST(encode_and_decode),     TEST_ROWS(references),
+        TEST_ROWS(addresses),
     };
     edge = unit_edge_open(4096);
     return TEST_MAIN(tests, argc, argv);
