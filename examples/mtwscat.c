@@ -48,6 +48,10 @@ static const char help[] =
     "  -H 'NAME: VALUE'    a header of the upgrade request; may be repeated\n"
     "  -p NAME=VALUE       a parameter of the URL's query, percent-encoded; may be repeated\n"
     "  -s NAMES            subprotocols to offer: 'chat, superchat'\n"
+    "  --proxy URL         the way out: http://user:password@host:port, socks5://... (default:\n"
+    "                      what https_proxy, http_proxy, all_proxy and no_proxy say)\n"
+    "  --no-proxy          go directly, whatever the environment says\n"
+    "  --max-redirects N   follow so many redirects of the server, 5 at most (default: 0)\n"
     "  --no-reconnect      end when the connection is lost or refused\n"
     "  --attempts N        give up after N attempts in a row that failed (default: unlimited)\n"
     "  --delay MS          delay before the first new attempt, growing to 30000\n"
@@ -80,6 +84,7 @@ typedef struct settings {
     uint64_t wait_ms;    /* NEVER: until count is reached */
     uint64_t timeout_ms; /* NEVER: none */
     bool quiet, stats;
+    char proxy[MTWS_PROXY_MAX]; /* of the environment */
 } settings;
 
 /* Bytes on their way in or out: those between start and end. */
@@ -180,6 +185,9 @@ typedef enum option_id {
     OPT_HEADER,
     OPT_PARAM,
     OPT_SUBPROTOCOLS,
+    OPT_PROXY,
+    OPT_NO_PROXY,
+    OPT_MAX_REDIRECTS,
     OPT_NO_RECONNECT,
     OPT_ATTEMPTS,
     OPT_DELAY,
@@ -200,11 +208,28 @@ static const struct {
     bool has_value;
 } option_names[] = {
     /* in the order of option_id */
-    {"-b", false},        {"-n", true},         {"-w", true},          {"-t", true},
-    {"-H", true},         {"-p", true},         {"-s", true},          {"--no-reconnect", false},
-    {"--attempts", true}, {"--delay", true},    {"--heartbeat", true}, {"--once", false},
-    {"--confirm", true},  {"--max-size", true}, {"-q", false},         {"-v", false},
-    {"--stats", false},   {"--help", false},    {"--version", false},
+    {"-b", false},
+    {"-n", true},
+    {"-w", true},
+    {"-t", true},
+    {"-H", true},
+    {"-p", true},
+    {"-s", true},
+    {"--proxy", true},
+    {"--no-proxy", false},
+    {"--max-redirects", true},
+    {"--no-reconnect", false},
+    {"--attempts", true},
+    {"--delay", true},
+    {"--heartbeat", true},
+    {"--once", false},
+    {"--confirm", true},
+    {"--max-size", true},
+    {"-q", false},
+    {"-v", false},
+    {"--stats", false},
+    {"--help", false},
+    {"--version", false},
 };
 
 /* Values are never repeated in an error: they may be passwords or tokens. */
@@ -251,6 +276,13 @@ static void parse_connection(settings *set, option_id id, const char *name, char
     case OPT_HEADER: set->headers[set->header_count++] = parse_pair(name, value, ':'); break;
     case OPT_PARAM: set->params[set->param_count++] = parse_pair(name, value, '='); break;
     case OPT_SUBPROTOCOLS: options->subprotocols = value; break;
+    case OPT_PROXY: options->proxy = value; break;
+    case OPT_NO_PROXY: options->proxy = ""; break;
+    case OPT_MAX_REDIRECTS: {
+        int32_t count = (int32_t)parse_number(name, value, 0, 5);
+        options->max_redirects = count ? count : MTWS_OFF;
+        break;
+    }
     case OPT_NO_RECONNECT: options->max_reconnect_attempts = MTWS_OFF; break;
     case OPT_ATTEMPTS:
         options->max_reconnect_attempts = (int32_t)parse_number(name, value, 1, INT32_MAX);
@@ -311,6 +343,15 @@ static int parse_option(settings *set, char **arg) {
     return separate ? 2 : 1;
 }
 
+/* The proxy that the environment names, where no option does. */
+static void look_for_proxy(settings *set) {
+    if (set->options.proxy) return;
+    mtws_result result = mtws_proxy_from_environment(set->url, set->proxy, sizeof set->proxy);
+    if (result == MTWS_ERR_PROXY || result == MTWS_ERR_TOO_BIG)
+        usage_error("", "the environment names a proxy that can't be used");
+    set->options.proxy = set->proxy;
+}
+
 static void parse_arguments(settings *set, int argc, char **argv) {
     memset(set, 0, sizeof *set);
     set->headers = calloc((size_t)argc + 1, sizeof *set->headers);
@@ -332,6 +373,7 @@ static void parse_arguments(settings *set, int argc, char **argv) {
         else set->url = *arg++;
     }
     if (!set->url) usage_error("", "no URL");
+    look_for_proxy(set);
     if (set->wait_ms == NEVER && !set->count) set->wait_ms = 0;
     set->options.headers = set->headers;
     set->options.max_message_size = set->max_size;
@@ -590,8 +632,10 @@ static int exit_status(const cat *c) {
     return stats.dropped > 0 || c->refused > 0 ? EXIT_DROPPED : EXIT_DONE;
 }
 
-/* The texts for these two say less than is known here. */
-static const char *why_not_started(mtws_result result) {
+/* The texts for these say less than is known here. */
+static const char *why_not_started(mtws_result result, bool created) {
+    if (result == MTWS_ERR_URL && !created)
+        return "--proxy needs http:// or socks5://, [user:password@]host and [:port]";
     if (result == MTWS_ERR_ARGUMENT) return "a header, parameter or subprotocol is not valid";
     if (result == MTWS_ERR_TLS) return "wss:// needs TLS, which this mtwscat was built without";
     return mtws_result_text(result);
@@ -617,7 +661,7 @@ int main(int argc, char **argv) {
         status = exit_status(&c);
         signal_client = NULL;
     } else {
-        fprintf(stderr, "mtwscat: %s\n", why_not_started(result));
+        fprintf(stderr, "mtwscat: %s\n", why_not_started(result, c.ws != NULL));
         bool is_usage = result != MTWS_ERR_MEMORY && result != MTWS_ERR_CONNECT;
         status = is_usage ? EXIT_USAGE : EXIT_FAILED;
     }

@@ -8,6 +8,7 @@
 # Prints a line for each check, and at the end "N passed, N failed".
 set -u
 cd "$(dirname "$0")" || exit 1
+unset http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY # mtwscat would go through them
 tests=$PWD
 : "${CC:=cc}" "${CXX:=c++}" "${PYTHON:=python3}" "${BUILD:=build}"
 warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Werror'

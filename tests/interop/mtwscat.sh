@@ -5,6 +5,7 @@
 #
 # Prints each failure, and at the end "N passed, N failed".
 set -u
+unset http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY # mtwscat would go through them
 
 mtwscat=$1
 folder=$(mktemp -d)
