@@ -2,7 +2,9 @@
  * And whatever URL, params, headers and subprotocols a program gives: the client refuses them, or
  * the request that it writes has the lines that they ask for and no others, without a control
  * character from them in any, and a target without spaces. What is percent-encoded decodes to what
- * it was.
+ * it was. A redirect's Location leads to a URL or is refused: to a ws or wss URL that says of itself
+ * what it is, and has no "." or ".." left where the Location had a path. And an IP literal is what
+ * the system takes for one.
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -o build/url url.c
  *     build/url -dict=mtws.dict corpus/url
@@ -10,6 +12,8 @@
  * Input: a byte of which two bits say how many params and two how many headers there are; then
  * strings that end with a zero byte: URL, subprotocols, name and value of each param and header. */
 #include "fuzz.h"
+
+#include <arpa/inet.h>
 
 enum { PAIRS_MAX = 3, REQUEST_ROOM = MTWS_REQUEST_MAX + 1024 };
 
@@ -58,6 +62,61 @@ static bool check_parts(const char *text) {
     }
     free(copy);
     return good;
+}
+
+/* The second string stands for the Location that a server gives. */
+static void check_reference(const char *text, const char *location) {
+    enum { ROOM = 8192 };
+    mtws__url base, url, again;
+    char *there = (char *)malloc(ROOM), *back = (char *)malloc(ROOM);
+    size_t size = strlen(location);
+    uint8_t *copy = fuzz_copy(location, size);
+    mtws__span span = {copy, size};
+    mtws__writer w;
+    CHECK(there != NULL && back != NULL);
+    mtws__writer_open(&w, there, ROOM);
+    if (mtws__url_parse(&base, mtws__span_of(text)) && mtws__url_resolve(&w, &base, span) &&
+        mtws__url_parse(&url, mtws__span_of(there))) {
+        CHECK(w.size == strlen(there));
+        bool absolute = strstr(location, "://") != NULL;
+        if (!absolute) CHECK(url.tls == base.tls);
+        if (size > 0 && location[0] != '/' && !absolute) {
+            CHECK(url.port == base.port && url.host.size == base.host.size);
+            CHECK(url.userinfo.data == NULL);
+        }
+        /* "" leads to where one is, and from there to itself again. */
+        mtws__writer_open(&w, back, ROOM);
+        CHECK(mtws__url_resolve(&w, &url, mtws__span_of("")));
+        CHECK(mtws__url_parse(&again, mtws__span_of(back)));
+        check_span(again.path, url.path);
+        check_span(again.query, url.query);
+        CHECK(again.port == url.port && again.tls == url.tls);
+        bool own_path = strcspn(location, "?#") > 0;
+        for (size_t i = 0; own_path && i < url.path.size; i++) {
+            mtws__span rest = url.path;
+            rest.data += i + 1;
+            rest.size -= i + 1;
+            if (url.path.data[i] != '/') continue;
+            mtws__span segment = mtws__url_cut(&rest, "/");
+            CHECK(!mtws__span_is(segment, ".") && !mtws__span_is(segment, ".."));
+        }
+    }
+    free(copy);
+    free(there);
+    free(back);
+}
+
+static void check_address(const char *text) {
+    uint8_t ours[16], systems[16];
+    size_t size = strlen(text);
+    uint8_t *copy = fuzz_copy(text, size);
+    mtws__span span = {copy, size};
+    size_t got = mtws__url_address(span, ours);
+    CHECK((got == 4) == (inet_pton(AF_INET, text, systems) == 1));
+    CHECK(got != 4 || memcmp(ours, systems, 4) == 0);
+    CHECK((got == 16) == (inet_pton(AF_INET6, text, systems) == 1));
+    CHECK(got != 16 || memcmp(ours, systems, 16) == 0);
+    free(copy);
 }
 
 static void check_encoding(const char *text) {
@@ -224,6 +283,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         pairs[list][count].name = pairs[list][count].value = NULL;
     }
     bool good = check_parts(url);
+    check_reference(url, subprotocols);
+    check_address(url);
+    check_address(subprotocols);
     for (int i = 0; i < text_count; i++) check_encoding(texts[i]);
     run_client(url, subprotocols, pairs[0], pairs[1], good);
     for (int i = 0; i < text_count; i++) free(texts[i]);
