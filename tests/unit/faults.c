@@ -1005,6 +1005,53 @@ static void woken_from_a_wait(void) {
     close(s.listener);
 }
 
+/* What follows a first failure, where connecting fails with `error` and only the loopback is up. */
+static mtws_state after_failure(const char *proxy, const char *url, int error) {
+    mtws_client *ws = NULL;
+    mtws_event e;
+    mtws_options options;
+    struct ifaddrs loopback;
+    struct sockaddr address;
+    memset(&options, 0, sizeof options);
+    memset(&loopback, 0, sizeof loopback);
+    memset(&address, 0, sizeof address);
+    address.sa_family = AF_INET;
+    loopback.ifa_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK;
+    loopback.ifa_addr = &address;
+    options.proxy = proxy;
+    faults_reset();
+    CHECK_INT(mtws_create(&ws, &options), MTWS_OK);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    bool watches = ws->watch >= 0;
+    faults_plan(CONNECT, 1, 99, error);
+    faults.interfaces = &loopback;
+    mtws_state state = MTWS_STATE_CONNECTING;
+    for (int i = 0; i < 50 && (state == MTWS_STATE_CONNECTING || state == MTWS_STATE_ERROR); i++) {
+        mtws_poll(ws, &e, 100);
+        state = mtws_get_state(ws);
+    }
+    mtws_destroy(ws);
+    check_clean();
+    /* Where the system tells of no changes, nothing is ever offline. */
+    return watches || state != MTWS_STATE_RECONNECTING ? state : MTWS_STATE_WAITING_FOR_NETWORK;
+}
+
+/* Through a proxy it is the way to the proxy that is there or not. */
+static void offline_by_the_proxy(void) {
+    const mtws_state waits = MTWS_STATE_WAITING_FOR_NETWORK;
+    CHECK_INT(after_failure(NULL, "ws://192.0.2.1/", ENETUNREACH), waits);
+    CHECK_INT(after_failure("http://192.0.2.1", "ws://127.0.0.1:9/", ENETUNREACH), waits);
+    CHECK_INT(after_failure("socks5://192.0.2.1", "ws://127.0.0.1:9/", ENETUNREACH), waits);
+    mtws_client *ws = NULL;
+    CHECK_INT(mtws_create(&ws, NULL), MTWS_OK);
+    bool watches = ws->watch >= 0;
+    mtws_destroy(ws);
+    if (!watches) return;
+    const mtws_state tries = MTWS_STATE_RECONNECTING;
+    CHECK_INT(after_failure(NULL, "ws://127.0.0.1:9/", ECONNREFUSED), tries);
+    CHECK_INT(after_failure("http://127.0.0.1:9", "ws://192.0.2.1/", ECONNREFUSED), tries);
+}
+
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST(entropy),
@@ -1023,6 +1070,7 @@ int main(int argc, char **argv) {
         TEST(byte_by_byte),
         TEST(idle_is_quiet),
         TEST(waits_without_limit),
+        TEST(offline_by_the_proxy),
         TEST(woken_from_a_wait),
     };
     faults_reset();
