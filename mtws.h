@@ -1358,9 +1358,9 @@ MTWS_PRIVATE void mtws__ring_store(mtws__ring *ring, uint64_t offset, const uint
     }
 }
 
-/* Moves `size` bytes to a lower offset; the two places may overlap. */
+/* Moves `size` bytes to the same or a lower offset; the two places may overlap. */
 MTWS_PRIVATE void mtws__ring_slide(mtws__ring *ring, uint64_t to, uint64_t from, size_t size) {
-    while (size > 0) {
+    while (size > 0 && to != from) {
         size_t part = size;
         const uint8_t *source = mtws__ring_at(ring, from, &part);
         uint8_t *target = mtws__ring_at(ring, to, &part);
@@ -3045,6 +3045,11 @@ MTWS_PRIVATE mtws__entry *mtws__queue_entry(const mtws__queue *q, uint64_t numbe
     return q->entries + (size_t)(number % q->capacity);
 }
 
+/* The slot behind this one. */
+MTWS_PRIVATE mtws__entry *mtws__queue_after(const mtws__queue *q, mtws__entry *e) {
+    return (size_t)(e - q->entries) + 1 == q->capacity ? q->entries : e + 1;
+}
+
 /* Where the entry's bytes end, which is where the next one's begin. */
 MTWS_PRIVATE uint64_t mtws__queue_entry_end(const mtws__queue *q, uint64_t number) {
     return number + 1 < q->end ? mtws__queue_entry(q, number + 1)->start : q->ring.tail;
@@ -3175,25 +3180,32 @@ MTWS_PRIVATE void mtws__queue_drop(mtws__queue *q, uint64_t number, mtws_result 
 MTWS_PRIVATE void mtws__queue_compact(mtws__queue *q) {
     uint64_t to = mtws__queue_untouched(q);
     if (q->holes == 0 || to == q->end) return;
-    uint64_t place = mtws__queue_entry(q, to)->start;
+    mtws__entry *e = mtws__queue_entry(q, to);
+    uint64_t place = e->start;
+    uint64_t run = place; /* what lies between this and the present entry moves in one go */
     q->fresh = mtws__min_u64(q->fresh, place); /* masking what was not written again does no harm */
     for (; to < q->end; to++) {
-        mtws__entry *e = mtws__queue_entry(q, to);
-        uint64_t start = e->start;
-        size_t size = (size_t)(mtws__queue_entry_end(q, to) - start);
-        if (e->fate >= MTWS__DELIVERED) size = 0;
-        if (size > 0 && place != start) mtws__ring_slide(&q->ring, place, start, size);
-        if (q->stale == start) q->stale = place;
-        e->start = place;
-        place += size;
+        mtws__entry *next = mtws__queue_after(q, e);
+        uint64_t start = e->start, end = to + 1 < q->end ? next->start : q->ring.tail;
+        if (q->stale == start) q->stale = place + (start - run);
+        e->start = place + (start - run);
+        if (e->fate >= MTWS__DELIVERED) {
+            mtws__ring_slide(&q->ring, place, run, (size_t)(start - run));
+            place += start - run;
+            run = end;
+        }
+        e = next;
     }
-    if (q->stale == q->ring.tail) q->stale = place;
+    if (q->stale == q->ring.tail) q->stale = place + (q->ring.tail - run);
+    mtws__ring_slide(&q->ring, place, run, (size_t)(q->ring.tail - run));
+    place += q->ring.tail - run;
     q->ring.tail = place;
 }
 
 /* After drops: the room of what had not begun to leave can be used again at once, even where an
  * unconfirmed message before it holds the head. */
 MTWS_PRIVATE void mtws__queue_close_up(mtws__queue *q) {
+    if (q->live == q->next) mtws__queue_settle(q); /* at the head nothing needs to move */
     mtws__queue_compact(q);
     mtws__queue_settle(q);
 }
@@ -3419,9 +3431,12 @@ MTWS_PRIVATE bool mtws__queue_joins(const mtws__queue *q, uint64_t number, mtws_
 
 /* Two neighbours that were dropped for the same reason become one, and the index has a slot. */
 MTWS_PRIVATE void mtws__queue_join(mtws__queue *q, uint64_t number) {
-    mtws__queue_entry(q, number - 1)->id = mtws__queue_entry(q, number)->id;
+    mtws__entry *e = mtws__queue_entry(q, number);
+    mtws__queue_entry(q, number - 1)->id = e->id;
     for (uint64_t n = number; n + 1 < q->end; n++) {
-        *mtws__queue_entry(q, n) = *mtws__queue_entry(q, n + 1);
+        mtws__entry *next = mtws__queue_after(q, e);
+        *e = *next;
+        e = next;
     }
     q->end--;
     q->holes--;
@@ -3448,6 +3463,10 @@ MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_resul
     if (!slot || free_size < wire_size) return false;
     for (number = begin; number < stop; number++) {
         if (!mtws__queue_entry(q, number)->left) mtws__queue_drop(q, number, result);
+    }
+    if (!join) {
+        mtws__queue_close_up(q);
+        return mtws__queue_fits(q, wire_size);
     }
     mtws__queue_compact(q);
     for (number = stop; join && number-- > begin;) {

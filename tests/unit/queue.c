@@ -853,6 +853,23 @@ static void evicted_for_ever(void) {
     CHECK_UINT(mtws__queue_unsettled(&q), 4);
 }
 
+/* Where nothing lies before it, the oldest leaves and nothing else moves: a send costs no more. */
+static void evicted_where_they_lie(void) {
+    uint8_t bytes[64];
+    mtws__entry entries[20];
+    mtws__queue q;
+    mtws__queue_open(&q, bytes, sizeof bytes, entries, 20, false);
+    for (uint64_t id = 1; id <= 100; id++) {
+        uint64_t place = q.ring.tail;
+        test_context("message %d", (int)id);
+        if (!mtws__queue_fits(&q, 8)) CHECK(mtws__queue_evict(&q, 8, MTWS_ERR_QUEUE_FULL));
+        mtws__queue_append(&q, id, 0, UINT64_MAX);
+        mtws__queue_frames(&q, MTWS_TEXT, true, (const uint8_t *)"ab", 2, 100, NULL);
+        CHECK_UINT(mtws__queue_entry(&q, q.end - 1)->start, place);
+    }
+    CHECK_UINT(mtws__queue_unsettled(&q), 8);
+}
+
 /* The same behind a message that left and is not confirmed, which keeps the head of the index. */
 static void evicted_behind_an_unconfirmed_one(void) {
     uint8_t bytes[64];
@@ -885,6 +902,7 @@ int main(int argc, char **argv) {
         TEST(wire_sizes),
         TEST(ranges),
         TEST(evicted_for_ever),
+        TEST(evicted_where_they_lie),
         TEST(evicted_behind_an_unconfirmed_one),
         TEST(evict_says_what_it_does),
         TEST(half_written_expires),
