@@ -192,9 +192,9 @@ compile_c() {
     program 'own macros' "$cc" '-std=c99' compile/custom.c
     program 'own macros' "$cc" '-std=c99 -O2 -DNDEBUG' compile/custom.c
     for limits in '' \
-        '-DMTWS_REQUEST_MAX=1024 -DMTWS_ANSWER_MAX=2048 -DMTWS_FIRST_MAX=256 -DMTWS_PART_MAX=512 \
+        '-DMTWS_REQUEST_MAX=1024 -DMTWS_ANSWER_MAX=2048 -DMTWS_FIRST_MAX=256 -DMTWS_PART_MAX=512
             -DMTWS_PROXY_MAX=64' \
-        '-DMTWS_REQUEST_MAX=65536 -DMTWS_ANSWER_MAX=131072 -DMTWS_PROXY_MAX=4096 \
+        '-DMTWS_REQUEST_MAX=65536 -DMTWS_ANSWER_MAX=131072 -DMTWS_PROXY_MAX=4096
             -DMTWS_MESSAGE_ROOM=1024' \
         '-DMTWS_FIRST_MAX=65536 -DMTWS_PART_MAX=1000000 -DMTWS_MESSAGE_ROOM=16'; do
         program 'memory' "$cc" "-std=c99 -O1 $limits" compile/sizes.c
