@@ -260,19 +260,35 @@ static void check_idle(void)
             (unsigned long long)(sim.now_us - sim.idle_since_us));
 }
 
+/* What the program does about an event, where it hears of it. */
+static void react(const mtws_event *e)
+{
+    if (++sim.events == sim.destroy_event) {
+        destroy(2);
+        return;
+    }
+    program_on_event(e);
+    if (e->type == MTWS_EVENT_STATE) {
+        calm_times();
+    }
+    if (has(T_DISCONNECT) && !sim.quiet && rng_chance(&sim.program, 1)) {
+        program_disconnect(0, NULL);
+    }
+}
+
 static void on_message(mtws_client *ws, const mtws_event *e, void *user)
 {
     REQUIRE(ws == sim.ws && user == &sim && e->type == MTWS_EVENT_MESSAGE, "handler",
             "of a message");
     sim.handled = true;
-    program_on_event(e);
+    react(e);
 }
 
 static void on_state(mtws_client *ws, const mtws_event *e, void *user)
 {
     REQUIRE(ws == sim.ws && user == &sim && e->type == MTWS_EVENT_STATE, "handler", "of a state");
     sim.handled = true;
-    program_on_event(e);
+    react(e);
 }
 
 static void dispatch(const mtws_event *e)
@@ -282,7 +298,7 @@ static void dispatch(const mtws_event *e)
     bool called = mtws_dispatch(sim.ws, e);
     REQUIRE(called == wanted && sim.handled == wanted, "handler", "mtws_dispatch gives %d", called);
     if (!wanted) {
-        program_on_event(e);
+        react(e);
     }
 }
 
@@ -335,22 +351,12 @@ static bool poll_once(void)
         sim.stop_result = e.result;
         snprintf(sim.failure_reason, sizeof sim.failure_reason, "%s", e.reason);
     }
-    if (++sim.events == sim.destroy_event) {
-        destroy(2);
-        return false;
-    }
     if (has(T_HANDLERS)) {
         dispatch(&e);
     } else {
-        program_on_event(&e);
+        react(&e);
     }
-    if (e.type == MTWS_EVENT_STATE) {
-        calm_times();
-    }
-    if (has(T_DISCONNECT) && !sim.quiet && rng_chance(&sim.program, 1)) {
-        program_disconnect(0, NULL);
-    }
-    return true;
+    return sim.ending != 2;
 }
 
 static void poll_all(bool counted)
