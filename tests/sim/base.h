@@ -156,6 +156,7 @@ enum {
     EV_PONG,       /* a server that answers late answers the latest Ping */
     EV_ONLINE,     /* the interfaces are back */
     EV_HANG_UP,    /* the server ends TCP after the closing handshake */
+    EV_NAP,        /* the machine sleeps */
     EV_TRAIT,      /* a fault, or something else that comes again and again */
     EV_HEAL,
     EV_QUIET

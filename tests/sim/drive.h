@@ -14,8 +14,10 @@ static uint64_t notice_us(void)
 
 static bool conn_is_well(const conn *c)
 {
+    bool answers = !c->lost_pong || !pings_judge(false); /* it will be asked again */
     return conn_held(c) && c->dead_us == NEVER && c->server == SERVER_OPEN && !c->close_sent
-           && !c->bad && !c->silent && !c->lost_pong && !c->reset && !c->fin_sent && !c->close_read;
+           && !c->bad && !c->silent && answers && !c->lost_beat && !c->reset && !c->fin_sent
+           && !c->close_read;
 }
 
 /* How long everything may take to be delivered over a healthy connection. */
@@ -28,6 +30,7 @@ static uint64_t settle_us(void)
           * option_us(sim.plan.options.confirm_delay_ms < 0 ? 0 : sim.plan.options.confirm_delay_ms,
                       100);
     us += sim.plan.options.confirm_delay_ms == MTWS_OFF ? 6 * interval_us() : 0;
+    us += conn_now()->lost_pong || has(T_LOST_PONG) ? 65 * timeout_us() : 0;
     return patience(us) + 4 * timeout_us();
 }
 
@@ -411,15 +414,20 @@ static void sleep_until(uint64_t at_us)
     trace(TRACE_ASLEEP, sim.asleep_us, 0, 0);
 }
 
-/* A machine that sleeps receives nothing, nor at once when it is awake. */
-static void machine_sleeps_until(uint64_t at_us)
+/* A machine that sleeps receives nothing, nor at once when it is awake. It sleeps long enough for
+ * the client to notice it by a deadline that is over. */
+static void machine_sleeps_for(uint64_t us)
 {
     conn *c = conn_now();
+    uint64_t longest_us = most(4 * timeout_us(), most(connect_timeout_us(), close_timeout_us()));
+    uint64_t shortest_us = least(timeout_us(), least(connect_timeout_us(), close_timeout_us()));
+    uint64_t at_us = sim.now_us + most(us, longest_us + 2000000);
     sleep_until(at_us);
     if (conn_held(c)) {
-        uint64_t until_us = later(at_us, rng_below(&sim.streams[T_SLEEP], timeout_us() / 3));
+        uint64_t until_us = later(at_us, rng_below(&sim.streams[T_SLEEP], shortest_us / 6));
         lane_hole(c, &c->out, 0, until_us);
         lane_hole(c, &c->in, 1, until_us);
+        sim.nap_us = until_us;
     }
 }
 
@@ -458,7 +466,7 @@ static void handle_machine(int trait)
     switch (trait) {
     case T_LINK_DOWN: fault_link_down(); break;
     case T_NETLINK: network_changed(); break;
-    case T_SLEEP: machine_sleeps_until(sim.now_us + rng_scale(r, 60000000, 40000000000u)); break;
+    case T_SLEEP: machine_sleeps_for(rng_scale(r, 60000000, 40000000000u)); break;
     case T_NO_POLL: sleep_until(sim.now_us + rng_scale(r, 100000, 60000000)); break;
     case T_SPURIOUS_POLL: poll_all(false); break;
     case T_WAKE: REQUIRE(mtws_wake(sim.ws) == MTWS_OK, "wake", "mtws_wake fails"); break;
@@ -584,6 +592,11 @@ static void handle(const happening *h)
     conn *c = conn_of(h->serial);
     if (h->kind == EV_TRAIT) {
         handle_again((int)h->serial);
+    } else if (h->kind == EV_NAP) {
+        if (!sim.healed && sim.now_us >= sim.asleep_us) {
+            sim.counts.hits[T_SLEEP]++;
+            machine_sleeps_for(rng_scale(&sim.streams[T_SLEEP], 2000000, 40000000000u));
+        }
     } else if (h->kind == EV_HEAL) {
         trace(TRACE_HEAL, 0, 0, 0);
         sim.healed = true;

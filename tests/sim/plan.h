@@ -74,6 +74,7 @@
     X(PARTS, "messages in parts", 20, 'H')                                \
     X(BURST, "bursts of messages", 40, 'H')                               \
     X(BIG, "large messages", 35, 'H')                                     \
+    X(TINY, "tiny messages", 15, 'H')                                     \
     X(NAMELESS, "messages too short to carry a name", 6, 'H')             \
     X(PERSISTENT, "refused messages are tried again", 60, 'H')            \
     X(BAD_CALLS, "calls with bad arguments", 15, 'H')                     \
@@ -238,7 +239,8 @@ static void plan_draw_world(plan *p, rng *r)
     p->tick_us = RNG_PICK(r, ticks);
     p->pipe_size = RNG_PICK(r, pipes);
     if (plan_has(p, T_TINY_PIPE)) {
-        p->pipe_size = (size_t)rng_scale(r, 16, 1024);
+        /* Where each poll sends a Ping, there must be room for more. */
+        p->pipe_size = (size_t)rng_scale(r, plan_has(p, T_TICK) ? 64 : 16, 1024);
     }
     p->slow_ns = rng_scale(r, 10000, 5000000);
     p->poison = rng_scale(r, 1, 64);
@@ -348,6 +350,7 @@ static void plan_draw_limits(plan *p, rng *r)
         o->max_message_size = 300;
     }
     p->message_max = (size_t)rng_scale(r, 4, o->max_queue_size / 8 > 8 ? o->max_queue_size / 8 : 8);
+    p->message_max = plan_has(p, T_TINY) ? 8 : p->message_max;
     p->push_max = (size_t)rng_scale(r, 1, o->max_message_size);
 }
 

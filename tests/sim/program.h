@@ -389,7 +389,14 @@ static void program_act(void)
         program_bad_call();
     }
     if (has(T_PARTS) && (sim.part_id != 0 || rng_chance(r, 25))) {
-        program_part(true);
+        bool among = rng_chance(r, 30); /* others */
+        if (among) {
+            program_send_some(true);
+        }
+        program_part(!among);
+        if (among) {
+            program_send_some(false);
+        }
         return;
     }
     program_send_some(true);

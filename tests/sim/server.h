@@ -340,9 +340,11 @@ static void server_takes_beat(conn *c, const out_item *item)
     bool lost = strikes(T_LOST_PONG);
     trace(TRACE_SERVER_BEAT, item->id, c->serial, !lost && !c->silent);
     if (lost) {
+        c->lost_beat = true;
         allow(c, MTWS_ERR_HEARTBEAT);
         return;
     }
+    c->lost_beat = c->lost_beat && c->silent;
     snprintf(text, sizeof text, RNG_PICK(&sim.server, forms), (unsigned long long)item->id);
     server_json(c, text);
     if (!c->bad && !c->silent && c->server == SERVER_OPEN) {
@@ -393,7 +395,11 @@ static void server_wrong_pong(conn *c)
     case 0: size = 0; break;
     case 1: size = 125; break;
     case 2: /* of the connection, but of a Ping that was not sent yet */ payload[13] ^= 1; break;
-    case 3: payload[rng_below(&sim.streams[T_WRONG_PONG], 8)] ^= 1; break;
+    case 3: /* of another connection, with the number of a Ping that is under way */
+        memcpy(payload, c->asked_last, sizeof c->asked_last);
+        payload[rng_below(&sim.streams[T_WRONG_PONG], 8)] ^= 1;
+        size = sizeof c->asked_last;
+        break;
     default: break;
     }
     if (c->server == SERVER_OPEN && server_can_send(c, size + 2, IN_RESERVE / 2)) {

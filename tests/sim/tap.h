@@ -264,6 +264,10 @@ static void tap_ping(conn *c, uint64_t end)
     ping->us = sim.now_us;
     ping->beat = beat;
     ping->covers = c->sure_end;
+    memcpy(c->asked_last, t->control, sizeof c->asked_last);
+    if (has(T_SLEEP) && !sim.healed && rng_chance(&sim.streams[T_SLEEP], 5)) {
+        plan_event(sim.now_us + 1, EV_NAP, 0, 0); /* before it is answered */
+    }
 }
 
 static void tap_control(conn *c, uint64_t end)

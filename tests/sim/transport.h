@@ -574,8 +574,12 @@ static void link_heal(void)
         lane *lanes[2] = {&c->out, &c->in};
         for (int k = 0; k < 2; k++) {
             link_hurry(c, lanes[k], k == 0 ? EV_ARRIVE_OUT : EV_ARRIVE_IN);
-            if (lanes[k]->hole_until_us != NEVER) {
-                lanes[k]->hole_until_us = least(lanes[k]->hole_until_us, sim.now_us);
+            if (lanes[k]->hole_until_us != NEVER) { /* a machine that sleeps hears nothing */
+                uint64_t until_us = most(sim.now_us, sim.nap_us);
+                lanes[k]->hole_until_us = least(lanes[k]->hole_until_us, until_us);
+                if (until_us > sim.now_us) {
+                    plan_event(until_us, EV_UNHOLE, c->serial, 0);
+                }
             }
             if (lanes[k]->arrived < lanes[k]->limit && c->server != SERVER_GONE) {
                 lanes[k]->limit = NEVER;
@@ -587,8 +591,8 @@ static void link_heal(void)
             server_work(c);
         }
         /* Without heartbeats only the peer's own system can tell that the connection is dead. */
-        bool dead = c->dead_us != NEVER || c->silent || c->lost_pong;
-        if (conn_held(c) && ((!heartbeats() && dead) || (has(T_JSON_BEAT) && c->lost_pong))) {
+        bool dead = c->dead_us != NEVER || c->silent;
+        if (conn_held(c) && !heartbeats() && dead) {
             link_break(c, 0);
         }
     }

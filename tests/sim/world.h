@@ -144,7 +144,7 @@ typedef struct conn {
     bool retry_after;
     uint64_t retry_low_ms, retry_high_ms;
     int64_t retry_date_ms; /* the same as a date; 0: none */
-    bool pong_waits, lost_pong;
+    bool pong_waits, lost_pong, lost_beat;
     uint8_t pong[16];
     uint32_t pong_size;
     uint64_t pong_end;
@@ -169,6 +169,7 @@ typedef struct conn {
     uint32_t confirms;  /* ... and how many of them confirmed something new */
     uint64_t sure_end;  /* bytes written when last nothing waited for room */
     bool stalled;       /* the last write was not taken whole */
+    uint8_t asked_last[16]; /* payload of the latest Ping */
     tap tap;
     uint32_t items_head, items_count;
     out_item items[OUT_ITEMS_MAX]; /* stays last: it is not cleared */
@@ -283,6 +284,7 @@ typedef struct world {
     bool paused;
     uint64_t unpaused_us; /* since when it is not any more */
     uint64_t asleep_us;   /* does not poll before */
+    uint64_t nap_us;      /* until then the machine, which slept, receives nothing */
     uint64_t woken_us;    /* when it polled again after a gap */
     uint64_t polled_us;
     uint64_t action_us;
