@@ -24,9 +24,11 @@
  *     #include <stdio.h>
  *
  *     int main(void) {
+ *         mtws_options o = {0};                         // zero is always the default
+ *         o.max_reconnect_attempts = MTWS_UNLIMITED;    // in C++: mtws_options o = mtws_options();
  *         mtws_client *ws;
  *         mtws_event e;
- *         if (mtws_create(&ws, NULL) != MTWS_OK) return 1;
+ *         if (mtws_create(&ws, &o) != MTWS_OK) return 1;
  *         if (mtws_connect(ws, "ws://127.0.0.1:9001/", NULL) != MTWS_OK) return 1;
  *         mtws_send_text(ws, "hello");                  // kept until the server has it
  *         while (mtws_poll(ws, &e, -1) >= 0) {          // until disconnected or failed
@@ -40,6 +42,9 @@
  *         mtws_destroy(ws);
  *         return 0;
  *     }
+ *
+ * With MTWS_UNLIMITED the loop ends after mtws_disconnect, and where no retry can mend an error:
+ * see A CLIENT'S LIFE.
  *
  *
  * CONTENTS (search for the tag)
@@ -68,7 +73,8 @@
  *    the look-up of a host name. Its work per call is bounded, whatever the server sends.
  * 4. Memory is one block of mtws_memory_required(&options) bytes. Every queue and text has a limit
  *    with a name, and an error that says which.
- * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms.
+ * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms, unless the program
+ *    has paused the client, and messages wait for it.
  * 6. The server is not trusted: no byte sequence from it causes undefined behaviour, unbounded
  *    memory or unbounded work.
  * 7. The same inputs give the same run: time, randomness and I/O come through hooks.
@@ -91,36 +97,43 @@
  *                             is certain that there is no network; one at once when it is back,
  *                             with small delays again
  *
- * Offline is what is certain to be: no interface but the loopback is running with an address, or
- * the system knows no way (ENETUNREACH) to any address of the target. On Linux netlink tells when
- * to look, and waiting_for_network looks again every max_reconnect_delay_ms; on other systems, and
- * for transports of your own, set options.network to MTWS_NETWORK_MANUAL and call
- * mtws_set_network. Targets on the loopback are never offline. A network change probes an open
- * connection, and never closes it.
+ * The client calls itself offline only when that is certain: no interface but the loopback is up
+ * with an address, or the system has no route (ENETUNREACH) to any address of the target. On Linux
+ * netlink tells when to look, and waiting_for_network looks again every max_reconnect_delay_ms. On
+ * other systems, without netlink, and for transports of your own it never is: set options.network
+ * to MTWS_NETWORK_MANUAL and call mtws_set_network. With MTWS_NETWORK_AUTO a target on the loopback
+ * is never offline. A network change probes an open connection, and never closes it.
  *
  * mtws_disconnect leads to disconnected from everywhere. The state changes only within mtws_poll,
  * as the event that tells of it is handed over, so program and client never disagree about it.
  *
  * What fails, and what follows:
- *   - final at once: the upgrade answered with 401, 403 or 410, a Close with 1010.
- *   - final until a connection has opened once, afterwards retried at max_reconnect_delay_ms with
- *     an ERROR in the log (a bad deploy passes): an answer that is not RFC 6455's, any other 2xx,
- *     3xx or 4xx but 408, 425 and 429, and what MTWS_ERR_TLS_TRUST and _NAME mean. Of a proxy's
- *     refusals those that are no failure to reach the server: see WAYS OUT.
- *   - retried at max_reconnect_delay_ms, less up to a quarter at random: a Close with 1002, 1003,
- *     1007, 1008 or 1009 from the server.
- *   - retried: everything else, a Close with 1000 or 1001 too. 1012 and 1013 wait a full delay;
- *     Retry-After of a 429 or 503, a proxy's too, lengthens the delay, up to an hour and at random
- *     a tenth more.
- * With max_reconnect_attempts MTWS_OFF nothing is retried: a clean Close leads to disconnected, any
- * other end to failed.
  *
- * With d = min(max_reconnect_delay_ms, initial_reconnect_delay_ms * reconnect_backoff_factor^n) a
- * delay is drawn evenly between d / 2 and 3 * d, a full one between d and 3 * d; none is under
- * 250 ms or over max_reconnect_delay_ms, and where d comes near to that, a full one is at least
- * three quarters of it. So the clients that lost one server come back apart: of 10,000 fewer than
- * 8 % try within any 100 ms (make -C tests herd). n begins at 0 again once a connection has been
- * open for stable_ms and, where heartbeats run, has answered one.
+ *     what failed                                what follows
+ *     ----------------------------------------   -------------------------------------------------
+ *     upgrade answered with 401, 403 or 410;     failed at once
+ *       Close with 1010
+ *     upgrade answered with any other 2xx, 3xx   before the first connection: failed. After it:
+ *       or 4xx, or with no RFC 6455 answer;        retried after max_reconnect_delay_ms, and the
+ *       MTWS_ERR_TLS_TRUST, MTWS_ERR_TLS_NAME;     log says ERROR (a bad deploy passes)
+ *       a proxy's refusal, see WAYS OUT
+ *     Close with 1002, 1003, 1007, 1008, 1009    retried after max_reconnect_delay_ms
+ *     Close with 1012 or 1013                    retried after a full delay
+ *     429 or 503 with Retry-After, a proxy's     retried after what it asks for, at least (an hour
+ *       too                                        at most; up to a tenth more at random)
+ *     all else: 408, 425, 429, 5xx, a Close      retried after a delay
+ *       with 1000 or 1001, a reset, a timeout
+ *
+ * With max_reconnect_attempts MTWS_OFF nothing is retried: a Close frame of the server, but 1010,
+ * leads to disconnected, and everything else to failed.
+ *
+ * A delay: with d = initial_reconnect_delay_ms * reconnect_backoff_factor^n, but at most
+ * max_reconnect_delay_ms, it is drawn evenly between d / 2 and 3 * d. A full delay is drawn between
+ * d and 3 * d, and is at least three quarters of max_reconnect_delay_ms where d comes near to that.
+ * No delay is over max_reconnect_delay_ms, and none under 250 ms. So the clients that lost one
+ * server come back apart: of 10,000 fewer than 8 % try within any 100 ms (make -C tests herd). n
+ * begins at 0 again once a connection has been open for stable_ms and, where heartbeats run, has
+ * answered one.
  *
  *
  * A MESSAGE'S LIFE
@@ -148,7 +161,8 @@
  * After a connection that died with unconfirmed messages the first Ping follows the first message,
  * and twice as many may be under way with each answer, so that a slow server makes progress. A
  * message that is alone in flight at three closes in a row by the server (1003, 1007 to 1009,
- * 1011) is DROPPED.
+ * 1011) is DROPPED. Until then nothing behind it moves: with the default delays for about two
+ * minutes.
  *
  *
  * WAYS OUT
@@ -219,6 +233,18 @@
  *     receives any size in parts. A message that is sent is at most max_queue_size less its frames'
  *     headers (6 to 14 bytes each); mtws_send_part sends any size.
  *   - A text message is checked to be UTF-8 both ways.
+ *
+ *
+ * THE LOG
+ *
+ * options.logger (or stderr, with options.debug) gets a word to search for and a sentence. Where
+ * something can be done about it, the sentence says what.
+ *
+ *     ERROR    bad_url bad_header bad_proxy no_tls attempts_used_up message_refused stubborn, and
+ *              state into FAILED
+ *     WARN     dropped, and state into ERROR
+ *     INFO     attempt redirect state
+ *     DEBUG    transport_open close_sent close_received queue_full gap
  */
 
 /* ==========================================================================
@@ -383,8 +409,10 @@ typedef struct mtws_event {
     mtws_result result;    /* of a failure: the same in each STATE event that it causes */
     const char *reason;    /* for people; what the server said has its control characters replaced,
                               and credentials masked */
-    uint16_t close_code;   /* RFC 6455 section 7.4; 1005 none given, 1006 no Close frame */
-    uint16_t http_status;  /* of a refused upgrade, or of a proxy's refusal */
+    uint16_t close_code;   /* RFC 6455 section 7.4: the server's; 1005 none given, 1006 no Close
+                              frame; ours where result is PROTOCOL, UTF8 or TOO_BIG */
+    uint16_t http_status;  /* of an answer that refused the upgrade or was wrong (101 too), or of a
+                              proxy's refusal */
     int32_t attempt;       /* attempts since the last stable connection, opened ones too; not the
                               count that max_reconnect_attempts limits */
     int32_t retry_ms;      /* RECONNECTING: time to the next attempt */
@@ -456,7 +484,7 @@ typedef struct mtws_random {
 
 /* What an external event loop must wait for, level-triggered. To be asked again after every call
  * that is not const. A descriptor that has left the list stays open until the next mtws_poll, so
- * unregister it before. */
+ * that it can be unregistered before. */
 #define MTWS_WAIT_MAX 8
 typedef struct mtws_wait_fd {
     int fd;
@@ -491,9 +519,10 @@ typedef struct mtws_options {
     int32_t max_reconnect_attempts;     /* 10 in a row, after the first attempt, that did not open;
                                            none counted while offline; MTWS_OFF: never reconnect;
                                            MTWS_UNLIMITED: for a program that runs for years */
-    int32_t initial_reconnect_delay_ms; /* 1000: the first delay is half of it to three times */
-    int32_t max_reconnect_delay_ms;     /* 30000: no delay is longer */
-    double reconnect_backoff_factor;    /* 1.5; from 1 to 1000 */
+    int32_t initial_reconnect_delay_ms; /* 1000: the first delay is half of it to three times; above
+                                           max_reconnect_delay_ms it means that */
+    int32_t max_reconnect_delay_ms;     /* 30000: no delay is longer; below 250 it means 250 */
+    double reconnect_backoff_factor;    /* 1.5: from 1 to 1000 */
     int32_t stable_ms;                  /* 30000: connected this long, delays start small again */
     mtws_network network;
     bool wakeable;                      /* make mtws_wake work; costs one descriptor */
@@ -511,7 +540,9 @@ typedef struct mtws_options {
     /* limits */
     size_t max_message_size;            /* 1 MiB: received in one piece */
     size_t max_queue_size;              /* 1 MiB: messages not yet delivered, as they lie on the
-                                           wire; throughput is at most this per round trip */
+                                           wire, and not more of them than one per MTWS_MESSAGE_ROOM
+                                           bytes and 16 (8208); throughput is at most this per round
+                                           trip */
     bool stream_messages;               /* receive in parts as they come, of any size; a part may
                                            end within a character */
     size_t max_frame_size;              /* 64 KiB: longer messages leave in fragments, so that
@@ -523,7 +554,8 @@ typedef struct mtws_options {
                                            only heartbeats and mtws_disconnect ask (for servers
                                            that count frames) */
     bool drop_oldest;                   /* a full queue drops its oldest unsent messages (DROPPED,
-                                           MTWS_ERR_QUEUE_FULL) rather than refuse a new one */
+                                           MTWS_ERR_QUEUE_FULL) rather than refuse a new one. Where
+                                           what has been sent already fills it, it refuses */
     bool at_most_once;                  /* MTWS_ONCE for every message */
     int32_t queue_ttl_ms;               /* MTWS_OFF: a message not on the wire this long after
                                            mtws_send is DROPPED, MTWS_ERR_EXPIRED */
@@ -532,7 +564,7 @@ typedef struct mtws_options {
     /* the upgrade request; copied by mtws_create */
     const char *subprotocols;           /* "chat, superchat"; NULL: none */
     const mtws_pair *headers;           /* Authorization, Cookie, Origin, User-Agent, Host, ...;
-                                           NULL, as mtws_get_options gives it: none */
+                                           NULL: none. mtws_get_options always gives NULL here */
 
     /* ways out; copied by mtws_create */
     const char *proxy;                  /* "http://user:password@host:port" (CONNECT) or the same
@@ -612,8 +644,9 @@ MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
 MTWS_API mtws_result  mtws_disconnect(mtws_client *ws, uint16_t close_code,
                                       const char *reason_or_null);
 
-/* Ends the wait of RECONNECTING, or FAILED, where the count of attempts begins anew.
- * MTWS_ERR_STATE in other states. */
+/* Ends the wait of RECONNECTING or WAITING_FOR_NETWORK, or FAILED, where the count of attempts
+ * begins anew. MTWS_OK without effect while an attempt is under way. MTWS_ERR_STATE in other
+ * states. */
 MTWS_API mtws_result  mtws_retry_now (mtws_client *ws);
 
 /* From the next attempt on: another URL, or a fresh token in its params; best when RECONNECTING or
@@ -657,7 +690,8 @@ MTWS_API mtws_result  mtws_proxy_from_environment(const char *url, char *out, si
 MTWS_API int          mtws_poll      (mtws_client *ws, mtws_event *event, int32_t timeout_ms);
 
 /* For an event loop of the program's: wait for out->fds, at most out->timeout_ms, then call
- * mtws_poll(ws, &event, 0) until it does not return 1, then ask again. */
+ * mtws_poll(ws, &event, 0) until it does not return 1; ask again after each mtws_poll, and take out
+ * of the loop what is not in the list any more. */
 MTWS_API void         mtws_get_wait  (const mtws_client *ws, mtws_wait *out);
 
 /* Makes mtws_poll return 0, now or the next time it waits. From any thread or signal handler, keeps
@@ -666,7 +700,7 @@ MTWS_API mtws_result  mtws_wake      (mtws_client *ws);
 
 /* Hand over no messages. Reading goes on until the receive buffer is full. What the server sent
  * behind a message that waits, Pongs too, is not seen before it is handed over: meanwhile
- * heartbeats are not judged, and nothing more is confirmed. */
+ * heartbeats are not judged, nothing more is confirmed, and a connection that broke is not told. */
 MTWS_API mtws_result  mtws_set_paused(mtws_client *ws, bool paused);
 
 /* ---- sending ------------------------------------------------------------------------------- */
@@ -737,7 +771,8 @@ MTWS_API mtws_result  mtws_on_message(mtws_client *ws, const char *type_or_null,
 /* Every STATE event; NULL removes it. */
 MTWS_API mtws_result  mtws_on_state  (mtws_client *ws, mtws_state_handler *handler, void *user);
 /* Calls the handler that is registered for the event; true: there was one. A handler may call
- * anything, mtws_destroy too: then the client is gone when this returns. For the loop:
+ * anything, mtws_destroy too: then the client is gone when this returns, and the loop must not call
+ * mtws_poll again: let the handler set a flag. Where none destroys, this is the loop:
  *     while (mtws_poll(ws, &e, -1) >= 0) mtws_dispatch(ws, &e); */
 MTWS_API bool         mtws_dispatch  (mtws_client *ws, const mtws_event *event);
 
@@ -1904,6 +1939,7 @@ typedef struct mtws__url {
     uint16_t port;
     mtws__span path;  /* begins with '/' or is empty */
     mtws__span query; /* without '?'; data is NULL where there is none */
+    const char *wrong; /* of a text that is no URL: what of it, for people */
 } mtws__url;
 
 enum { MTWS__HOST_MAX = 253 }; /* RFC 1035 section 2.3.4, less the root's length byte and dot */
@@ -1987,6 +2023,7 @@ MTWS_PRIVATE bool mtws__url_port(mtws__url *url, mtws__span rest) {
 
 /* Takes "://[userinfo@]host[:port]" off the text. */
 MTWS_PRIVATE bool mtws__url_authority(mtws__url *url, mtws__span *text) {
+    url->wrong = "\"://\" does not follow the scheme";
     if (text->size < 3 || memcmp(text->data, "://", 3) != 0) return false;
     text->data += 3;
     text->size -= 3;
@@ -1995,11 +2032,15 @@ MTWS_PRIVATE bool mtws__url_authority(mtws__url *url, mtws__span *text) {
     mtws__span before_at = mtws__url_cut(&user, "@");
     if (user.size > 0) {
         url->userinfo = before_at;
+        url->wrong = "a character in user or password must be percent-encoded";
         if (!mtws__url_clean(url->userinfo, ":")) return false;
         authority.data = user.data + 1;
         authority.size = user.size - 1;
     }
-    return mtws__url_host(url, &authority) && mtws__url_port(url, authority);
+    url->wrong = "the host is empty, too long, or has a character that no host has";
+    if (!mtws__url_host(url, &authority)) return false;
+    url->wrong = "the port is no number from 1 to 65535";
+    return mtws__url_port(url, authority);
 }
 
 /* False where the text is no ws or wss URL; a fragment is refused too (RFC 6455 section 3). */
@@ -2007,6 +2048,7 @@ MTWS_PRIVATE bool mtws__url_parse(mtws__url *url, mtws__span text) {
     memset(url, 0, sizeof *url);
     mtws__span scheme = mtws__url_cut(&text, ":");
     url->tls = mtws__span_is(scheme, "wss");
+    url->wrong = "it does not begin with ws:// or wss://";
     if (!url->tls && !mtws__span_is(scheme, "ws")) return false;
     url->port = url->tls ? 443 : 80;
     if (!mtws__url_authority(url, &text)) return false;
@@ -2016,8 +2058,12 @@ MTWS_PRIVATE bool mtws__url_parse(mtws__url *url, mtws__span text) {
         text.size--;
         url->query = mtws__url_cut(&text, "#");
     }
-    return text.size == 0 && mtws__url_clean(url->path, ":@/") &&
-           mtws__url_clean(url->query, ":@/?");
+    url->wrong = "it has a fragment (#)";
+    if (text.size > 0) return false;
+    url->wrong = "a character in the path must be percent-encoded";
+    if (!mtws__url_clean(url->path, ":@/")) return false;
+    url->wrong = "a character in the query must be percent-encoded, as params are by mtws_connect";
+    return mtws__url_clean(url->query, ":@/?");
 }
 
 /* RFC 3986 section 2.1: everything but unreserved characters becomes a percent escape. */
@@ -6765,7 +6811,10 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
     mtws__url url;
     char scratch[MTWS_REQUEST_MAX];
     mtws__writer w;
-    if (!mtws__url_parse(&url, mtws__span_of(text))) return MTWS_ERR_URL;
+    if (!mtws__url_parse(&url, mtws__span_of(text))) {
+        mtws__log(ws, MTWS_LOG_ERROR, "bad_url", "not a URL of WebSockets: %s", url.wrong);
+        return MTWS_ERR_URL;
+    }
     if (url.tls && mtws__client_lacks_tls(ws)) {
         mtws__log(ws, MTWS_LOG_ERROR, "no_tls",
                   ws->own_net
@@ -7306,11 +7355,18 @@ MTWS_API void mtws_net_destroy(mtws_transport *net) {
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-MTWS_API mtws_state mtws_get_state(const mtws_client *ws) { return ws->state; }
+MTWS_API mtws_state mtws_get_state(const mtws_client *ws) {
+    MTWS_ASSERT(!ws->in_hook);
+    return ws->state;
+}
 
-MTWS_API void mtws_get_options(const mtws_client *ws, mtws_options *out) { *out = ws->options; }
+MTWS_API void mtws_get_options(const mtws_client *ws, mtws_options *out) {
+    MTWS_ASSERT(!ws->in_hook);
+    *out = ws->options;
+}
 
 MTWS_API void mtws_get_stats(const mtws_client *ws, mtws_stats *out) {
+    MTWS_ASSERT(!ws->in_hook);
     *out = ws->stats;
     for (int i = 0; i < MTWS__SOURCES; i++) {
         const mtws__queue *q = &ws->queues[i];
@@ -7322,6 +7378,7 @@ MTWS_API void mtws_get_stats(const mtws_client *ws, mtws_stats *out) {
 }
 
 MTWS_API const char *mtws_get_header(const mtws_client *ws, const char *name) {
+    MTWS_ASSERT(!ws->in_hook);
     size_t at = 0;
     mtws__http answer;
     mtws__http_start(&answer, (char *)(uintptr_t)ws->answer, sizeof ws->answer);
@@ -7329,9 +7386,15 @@ MTWS_API const char *mtws_get_header(const mtws_client *ws, const char *name) {
     return name == NULL ? NULL : mtws__http_next(&answer, &at, name);
 }
 
-MTWS_API const char *mtws_get_subprotocol(const mtws_client *ws) { return ws->subprotocol; }
+MTWS_API const char *mtws_get_subprotocol(const mtws_client *ws) {
+    MTWS_ASSERT(!ws->in_hook);
+    return ws->subprotocol;
+}
 
-MTWS_API void *mtws_get_user_data(const mtws_client *ws) { return ws->options.user_data; }
+MTWS_API void *mtws_get_user_data(const mtws_client *ws) {
+    MTWS_ASSERT(!ws->in_hook);
+    return ws->options.user_data;
+}
 
 MTWS_API const char *mtws_result_text(int result) { return mtws__result_text(result); }
 

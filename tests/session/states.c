@@ -1640,6 +1640,30 @@ static void params(void) {
     }
 }
 
+/* The log says which part of a URL is wrong, and repeats nothing of it. */
+static void bad_urls_explained(void) {
+    static const struct {
+        const char *url, *part;
+    } rows[] = {
+        {"http://canary/", "ws:// or wss://"},  {"ws:canary", "\"://\""},
+        {"ws://u:<canary>@h/", "password"},     {"ws://can ary/", "host"},
+        {"ws:///canary", "host"},               {"ws://h:canary/", "port"},
+        {"ws://h/canary#", "fragment"},         {"ws://h/canary|", "path"},
+        {"ws://h/?ids=[1]&t=canary", "query"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        test_context("%s", rows[i].url);
+        peer p;
+        peer_init(&p);
+        CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+        CHECK_INT(mtws_connect(p.ws, rows[i].url, NULL), MTWS_ERR_URL);
+        CHECK(peer_told(&p, "1 bad_url: "));
+        CHECK(peer_told(&p, rows[i].part));
+        CHECK(!peer_told(&p, "canary"));
+        peer_finish(&p);
+    }
+}
+
 /* Nothing that could split the request leaves: refused before connecting, nothing changed. */
 static void bad_urls(void) {
     static const char *const urls_of[] = {
@@ -2578,6 +2602,7 @@ int main(int argc, char **argv) {
         TEST(authorization_of_the_program),
         TEST_ROWS(params),
         TEST(bad_urls),
+        TEST(bad_urls_explained),
         TEST(bad_headers),
         TEST(too_many_headers),
         TEST(long_userinfo),
