@@ -1060,6 +1060,12 @@ MTWS_PRIVATE int mtws__os_poll(struct pollfd *fds, int count, int32_t timeout_ms
     return MTWS_SYS(poll)(fds, (nfds_t)count, timeout_ms);
 }
 
+/* Lets time pass, whatever descriptors say. */
+MTWS_PRIVATE void mtws__os_nap(int32_t ms) {
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+    MTWS_SYS(nanosleep)(&t, NULL);
+}
+
 /* A pair of descriptors (they may be one) by which mtws_wake ends a poll. */
 MTWS_PRIVATE bool mtws__os_wake_open(int fds[2]) {
 #if defined(__linux__)
@@ -1124,8 +1130,9 @@ MTWS_PRIVATE bool mtws__os_watch_changed(int fd) {
     bool changed = false;
     for (int i = 0; i < MTWS__RETRIES; i++) {
         uint8_t bytes[64]; /* the rest of a longer message is cut off, and not missed */
-        if (MTWS_SYS(recv)(fd, bytes, sizeof bytes, 0) >= 0 || errno == ENOBUFS) changed = true;
-        else if (errno != EINTR) break;
+        bool got = MTWS_SYS(recv)(fd, bytes, sizeof bytes, 0) >= 0;
+        if (got || errno == ENOBUFS) changed = true;
+        if (!got && errno != EINTR) break;
     }
     return changed;
 }
@@ -4638,6 +4645,8 @@ enum {
     MTWS__BEAT_MAX = 512,    /* longer messages are not looked at for heartbeats in JSON */
     MTWS__STAMP_MAX = 32,    /* a timestamp in JSON, as written */
     MTWS__STAMP_BITS = 52,   /* of ours: with more, what counts in doubles would not repeat them */
+    MTWS__IDLE_MAX = 32,     /* waits in a row that end at once for nothing ... */
+    MTWS__NAP_MS = 10,       /* ... before a pause of so long */
     MTWS__WATCH_US = 10000,  /* between two looks at network changes, where nothing tells of one */
     MTWS__SECRET_MIN = 4,    /* shorter words are not taken for secrets */
     MTWS__REQUEST_EXTRA = 512, /* the request's own lines, beside what the user gives */
@@ -4746,6 +4755,8 @@ struct mtws_client {
     uint64_t watched_us;
     uint64_t worked_us; /* when there was last a turn for more than settled messages */
     uint64_t moved;     /* bytes in and out, when mtws_poll was last called */
+    uint64_t slept;     /* the same, when it last waited ... */
+    size_t idle;        /* ... and how often in a row a wait ended at once, for nothing */
     bool network_changed;
     bool manual_offline; /* mtws_set_network, where options.network is MANUAL */
     uint64_t retry_us;
@@ -6219,7 +6230,10 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
     if (c->unparsed && mtws__client_parse(ws, event)) return true;
     bool judging = ws->now_us >= mtws__heartbeat_deadline_us(mtws__client_heart(ws));
     if (c->readable || judging || !ws->own_net) {
+        uint64_t received = ws->stats.bytes_received;
         mtws__client_read(ws);
+        /* A short read counts as the last one, but not where the peer's life depends on it. */
+        if (judging && ws->stats.bytes_received != received) c->drained = false;
         if (c->unparsed && mtws__client_parse(ws, event)) return true;
     }
     if (c->phase == MTWS__PHASE_NONE) return false;
@@ -6587,10 +6601,24 @@ MTWS_PRIVATE void mtws__client_tick(mtws_client *ws) {
     if (ws->now_us > mtws__add_u64(ws->due_us, MTWS__GAP_US)) mtws__client_gap(ws);
 }
 
-/* Looks whether the system told of a change. */
-MTWS_PRIVATE void mtws__client_watch(mtws_client *ws) {
+/* Whether the system told of a change. */
+MTWS_PRIVATE bool mtws__client_watch(mtws_client *ws) {
     ws->watched_us = ws->now_us;
-    if (mtws__os_watch_changed(ws->watch)) ws->network_changed = true;
+    bool changed = mtws__os_watch_changed(ws->watch);
+    if (changed) ws->network_changed = true;
+    return changed;
+}
+
+/* Poll fails, or says again and again that something is ready which then gives nothing: the wait is
+ * left to time, for a system that is broken so must not cost a whole processor. */
+MTWS_PRIVATE void mtws__client_nap(mtws_client *ws, bool failed, bool vain, int32_t timeout_ms) {
+    uint64_t moved = ws->stats.bytes_sent + ws->stats.bytes_received;
+    ws->idle = vain && moved == ws->slept ? mtws__min_size(ws->idle, MTWS__IDLE_MAX) + 1 : 0;
+    ws->slept = moved;
+    if (!failed && ws->idle <= MTWS__IDLE_MAX) return;
+    bool longer = timeout_ms < 0 || timeout_ms > MTWS__NAP_MS;
+    mtws__os_nap(longer ? (int32_t)MTWS__NAP_MS : timeout_ms);
+    mtws__client_tick(ws);
 }
 
 /* Waits at most timeout_ms (-1: no limit). False where a signal or mtws_wake ended it. */
@@ -6611,16 +6639,22 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
         count++;
     }
     mtws__client_leave(ws);
+    uint64_t before_us = ws->now_us;
     int ready = mtws__os_poll(fds, count, timeout_ms);
+    bool failed = ready < 0 && errno != EINTR;
+    bool awake = ready < 0 && !failed, told = false;
     mtws__client_tick(ws);
-    bool woken = false;
+    bool reads = ws->connection.phase >= MTWS__PHASE_UPGRADING;
+    if (failed && reads) ws->connection.readable = true; /* perhaps; a read tells */
     for (int i = 0; ready > 0 && i < count; i++) {
         if (fds[i].revents == 0) continue;
-        if (fds[i].fd == ws->wake[0]) woken = mtws__os_woken(ws->wake[0]);
-        else if (fds[i].fd == ws->watch) mtws__client_watch(ws);
-        else if ((fds[i].revents & ~POLLOUT) != 0) ws->connection.readable = true;
+        if (fds[i].fd == ws->wake[0]) awake = mtws__os_woken(ws->wake[0]);
+        else if (fds[i].fd == ws->watch) told = mtws__client_watch(ws);
+        else if ((fds[i].revents & ~POLLOUT) != 0 && reads) ws->connection.readable = true;
     }
-    return ready >= 0 && !woken;
+    bool vain = !awake && !told && timeout_ms != 0 && ws->now_us - before_us < 1000;
+    mtws__client_nap(ws, failed, vain, timeout_ms);
+    return !awake;
 }
 
 /* ==========================================================================

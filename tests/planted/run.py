@@ -3,8 +3,8 @@
     run.py FOLDER [WORDS]
 
 plants.txt beside this holds them. FOLDER takes the copies of the header and its tests. Each bug is
-built into the test that its block names, and where that sees nothing into all others: unit/ and
-session/, the simulator with 10,000 seeds, and the fuzzers' corpora. A test sees it when it fails,
+built into the test that its block names, and where that sees nothing into all others: unit/,
+session/ and inject/, the simulator with 10,000 seeds, and the fuzzers' corpora. A test sees it when it fails,
 crashes or does not end. Of the plants those are run whose title contains WORDS. From the
 environment: CC, and JOBS, how many at a time (2).
 
@@ -26,7 +26,7 @@ TESTS = os.path.dirname(HERE)
 TOP = os.path.dirname(TESTS)
 LIMIT_S = 120  # for one program, on a machine that is busy
 SEEDS, SEEDS_AT_ONCE = 10000, 1000
-LAYERS = ["unit", "session", "sim", "fuzz"]
+LAYERS = ["unit", "session", "inject", "sim", "fuzz"]
 TARGETS = ["utf8", "json", "url", "http", "message", "queue", "proxy", "client"]
 
 Plant = collections.namedtuple("Plant", "title program before after")
@@ -113,7 +113,7 @@ class Tree:
 
 def all_programs():
     """In the order in which they are tried."""
-    found = [os.path.relpath(path, TESTS)[:-2] for layer in ("unit", "session")
+    found = [os.path.relpath(path, TESTS)[:-2] for layer in ("unit", "session", "inject")
              for path in sorted(glob.glob(os.path.join(TESTS, layer, "*.c")))]
     return found + ["sim"] + ["fuzz/" + target for target in TARGETS]
 

@@ -22,6 +22,7 @@ static int sim_sys_ioctl(int fd, unsigned long request, int *out);
 static int sim_sys_shutdown(int fd, int how);
 static int sim_sys_close(int fd);
 static int sim_sys_eventfd(unsigned count, int flags);
+static int sim_sys_nanosleep(const struct timespec *time, struct timespec *left);
 static int sim_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                                struct addrinfo **out);
 static void sim_sys_freeaddrinfo(struct addrinfo *list);

@@ -28,14 +28,15 @@
 /* clang-format off */
 typedef enum call {
     CLOCK, RANDOM, SOCKET, OPTION, CONNECT, POLL, ASK, RECV, SEND, IOCTL, SHUTDOWN, CLOSE,
-    WAKE_OPEN, WRITE, READ, BIND, INTERFACES, RESOLVE, MALLOC, CALLS
+    WAKE_OPEN, WRITE, READ, BIND, INTERFACES, RESOLVE, MALLOC, NAP, CALLS
 } call;
 /* clang-format on */
 
 static const char *const call_names[CALLS] = {
     "clock_gettime", "getrandom", "socket",     "setsockopt",  "connect", "poll",    "getsockopt",
     "recv",          "send",      "ioctl",      "shutdown",    "close",   "eventfd", "write",
-    "read",          "bind",      "getifaddrs", "getaddrinfo", "malloc"};
+    "read",          "bind",      "getifaddrs", "getaddrinfo", "malloc",
+    "nanosleep"};
 
 enum { FDS = 4096 };
 
@@ -172,6 +173,10 @@ static int fault_close(int fd) {
     if (!failing) return 0;
     errno = faults.error;
     return -1;
+}
+
+static int fault_nanosleep(const struct timespec *time, struct timespec *left) {
+    return faults_due(NAP) ? -1 : nanosleep(time, left);
 }
 
 static int fault_eventfd(unsigned value, int flags) {
