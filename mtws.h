@@ -427,6 +427,8 @@ typedef struct mtws_event {
 } mtws_event;
 
 typedef enum mtws_heartbeat {
+    /* Without Pongs nothing is DELIVERED by them: for a server that answers no Pings, set
+     * options.confirm to MTWS_CONFIRM_NONE or _PROGRAM as well. */
     MTWS_HEARTBEAT_PING = 0, /* RFC 6455 Ping; the Pong must echo it */
     MTWS_HEARTBEAT_JSON = 1  /* the text message {"type":"heartbeat","timestamp":T}, answered by
                                 {"type":"heartbeat_response","timestamp":U,"originalTimestamp":T}.

@@ -126,6 +126,8 @@ int main(int argc, char **argv) {
     if (result == MTWS_OK) result = mtws_on_state(ws, on_state, &d);
     if (result == MTWS_OK) result = mtws_on_message(ws, "login_ok", on_login_ok, &d);
     if (result == MTWS_OK) result = mtws_on_message(ws, "login_failed", on_login_failed, &d);
+    /* To try it: an echo server, such as chaos_server, answers with the login itself. */
+    if (result == MTWS_OK) result = mtws_on_message(ws, "login", on_login_ok, &d);
     if (result == MTWS_OK) result = mtws_connect(ws, argv[1], NULL);
     if (result != MTWS_OK) {
         fprintf(stderr, "login: %s\n", mtws_result_text(result));

@@ -81,12 +81,14 @@ static void run(member *m) {
     }
     mtws_wait now;
     mtws_event event;
-    for (int i = 0; i < EVENTS_MAX && mtws_poll(m->ws, &event, 0) == 1; i++) {
-    } /* where the program does with each event what it is for */
-    mtws_get_wait(m->ws, &now);
-    tell(m, EPOLL_CTL_DEL, &m->told, &now);
-    tell(m, EPOLL_CTL_ADD, &now, &m->told);
-    m->told = now;
+    int got = 1;
+    for (int i = 0; i < EVENTS_MAX && got == 1; i++) {
+        got = mtws_poll(m->ws, &event, 0); /* here the program does what each event is for */
+        mtws_get_wait(m->ws, &now);
+        tell(m, EPOLL_CTL_DEL, &m->told, &now);
+        tell(m, EPOLL_CTL_ADD, &now, &m->told);
+        m->told = now;
+    }
     uint64_t due_ms = time_ms + (uint32_t)now.timeout_ms; /* -1, none, becomes 49 days */
     set_due(m, due_ms < m->talk_ms ? due_ms : m->talk_ms);
 }

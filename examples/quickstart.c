@@ -9,8 +9,9 @@
 #include <stdio.h>
 
 int main(int argc, char **argv) {
+    mtws_options options = {.max_reconnect_attempts = MTWS_UNLIMITED};
     mtws_client *ws;
-    mtws_result result = mtws_create(&ws, NULL);
+    mtws_result result = mtws_create(&ws, &options);
     if (result == MTWS_OK)
         result = mtws_connect(ws, argc > 1 ? argv[1] : "ws://127.0.0.1:9001/", NULL);
 

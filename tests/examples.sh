@@ -13,7 +13,7 @@ tests=$PWD
 : "${CC:=cc}" "${CXX:=c++}" "${PYTHON:=python3}" "${BUILD:=build}"
 warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Werror'
 c_warnings="$warnings -Wstrict-prototypes -Wmissing-prototypes"
-all='quickstart mtwscat demo medtranslate login gameloop many threads embedded cpp libuv python'
+all='quickstart mtwscat demo medtranslate login gameloop epoll many threads embedded cpp libuv python'
 names=${*:-$all}
 targets=${*:+chaos_server ${*/#demo/demo_client}}
 targets=${targets:-all cpp libuv python}
@@ -211,6 +211,19 @@ test_gameloop() {
 # Of the seconds' longest polls, in ms: other programs may hold one up, but hardly one in each second.
 least_of_the_longest_polls() { sed -n 's/.*poll <= \([0-9]*\).*/\1/p' out | sort -n | head -n 1; }
 answers_in_the_last_second() { sed -n 's/^ 10 s.* \([0-9]*\) answers.*/\1/p' out; }
+
+test_epoll() {
+    chaos
+    launch "$bin/epoll" 10 "$url" "$url"
+    check 'both hear' until_true count_is_at_least out '^received tick' 4
+    kill_server
+    check 'notice that the server is gone' until_true count_is_at_least out '^reconnecting' 2
+    chaos
+    check 'end well' ended_with 0
+    check 'everything is delivered' [ "$(grep -c '^delivered 10' out)" -eq 2 ]
+    kill_server
+    check 'do not spin' used_at_most 2
+}
 
 test_many() {
     chaos
