@@ -427,13 +427,13 @@ typedef struct mtws_event {
 } mtws_event;
 
 typedef enum mtws_heartbeat {
-    /* Without Pongs nothing is DELIVERED by them: for a server that answers no Pings, set
-     * options.confirm to MTWS_CONFIRM_NONE or _PROGRAM as well. */
     MTWS_HEARTBEAT_PING = 0, /* RFC 6455 Ping; the Pong must echo it */
     MTWS_HEARTBEAT_JSON = 1  /* the text message {"type":"heartbeat","timestamp":T}, answered by
                                 {"type":"heartbeat_response","timestamp":U,"originalTimestamp":T}.
                                 Both ways: the server's heartbeats are answered, and neither they
-                                nor the answers are handed over. T and U: milliseconds since 1970 */
+                                nor the answers are handed over. T and U: milliseconds since 1970.
+                                Messages are confirmed by Pongs all the same: for a server that
+                                answers no Pings, set options.confirm to NONE or PROGRAM as well */
 } mtws_heartbeat;
 
 typedef enum mtws_network {
@@ -4987,6 +4987,15 @@ MTWS_PRIVATE void mtws__client_redact_proxy(mtws__redaction *r, const char *prox
     mtws__client_redact_words(r, userinfo, ":");
 }
 
+/* Where our texts name the host, it is no secret, although some value may be the same word. */
+MTWS_PRIVATE void mtws__client_keep_host(const mtws_client *ws, mtws__redaction *r) {
+    size_t size = strlen(ws->host);
+    if (size < MTWS__SECRET_MIN) return; /* nor masked */
+    for (const char *at = r->plain; (at = strstr(at, ws->host)) != NULL; at += size) {
+        if (strncmp(at + size, ", port ", 7) == 0) memcpy(r->text + (at - r->plain), at, size);
+    }
+}
+
 /* Texts that leave this room, logs and reasons alike, pass through here: credentials in headers,
  * those of a proxy, the URL's userinfo and the values of its query are masked, even where a server
  * echoes them; those of the last request too, since the program may have set others meanwhile. */
@@ -5007,6 +5016,7 @@ MTWS_PRIVATE void mtws__client_redact(const mtws_client *ws, char *text) {
     if (!ws->has_url) return;
     mtws__client_redact_query(r, ws->texts + ws->target_at);
     mtws__client_redact_words(r, mtws__span_of(ws->texts + ws->userinfo_at), ":");
+    mtws__client_keep_host(ws, r);
 }
 
 #if defined(__GNUC__)
@@ -6363,6 +6373,7 @@ MTWS_PRIVATE bool mtws__client_waiting(mtws_client *ws, mtws_event *event) {
     }
     ws->retry_us = ws->now_us;
     ws->round = 0;
+    mtws__client_set_failure(ws, MTWS_OK, "%s", ws->retry_asked ? "" : "the network is back");
     mtws__client_move(ws, MTWS__CAUSE_RETRY, event);
     return true;
 }

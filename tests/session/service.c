@@ -1886,6 +1886,9 @@ static void offline_between_attempts(void) {
     p.plans = opens_then_refused;
     mtws_set_network(p.ws, true);
     peer_run(&p);
+    const peer_event *back = peer_last_state(&p, MTWS_STATE_RECONNECTING);
+    CHECK_INT(back->event.result, MTWS_OK);
+    CHECK_STR(back->reason, "the network is back");
     CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
     CHECK_INT(p.connections, 2);
     peer_finish(&p);

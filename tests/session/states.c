@@ -2247,7 +2247,20 @@ static void earlier_secrets_are_kept(void) {
     peer_finish(&p);
 }
 
-/* Refused arguments are not told either. */
+/* The host is named in the reason, although a parameter has the same value. */
+static void the_host_is_no_secret(void) {
+    static const peer_plan plans[] = {{.open_result = MTWS_ERR_CONNECT}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.url = "ws://server.example/?feed=server.example&rest=server.example%2C+canary";
+    peer_start(&p);
+    peer_run(&p);
+    const peer_event *last = peer_last_state(&p, MTWS_STATE_ERROR);
+    CHECK(last != NULL && strstr(last->reason, "server.example, port 80: ") == last->reason);
+    peer_finish(&p);
+}
+
 /* A secret that is a part of another does not spoil the search for that. */
 static void secrets_within_secrets(void) {
     static const mtws_pair headers[] = {{"Authorization", "Bearer CANARY1288CANARY"}, {NULL, NULL}};
@@ -2265,6 +2278,7 @@ static void secrets_within_secrets(void) {
     }
 }
 
+/* Refused arguments are not told either. */
 static void secrets_of_bad_arguments(void) {
     static const mtws_pair bad[] = {{"Authorization", "CANARY\r\n"}, {NULL, NULL}};
     peer p;
@@ -2615,6 +2629,7 @@ int main(int argc, char **argv) {
         TEST(headers_of_the_answer),
         TEST_ROWS(secrets_are_kept),
         TEST(earlier_secrets_are_kept),
+        TEST(the_host_is_no_secret),
         TEST(secrets_within_secrets),
         TEST(secrets_of_bad_arguments),
         TEST(reasons_are_clean),
