@@ -7149,6 +7149,9 @@ MTWS_API void mtws_get_wait(const mtws_client *ws, mtws_wait *out) {
     mtws_client *self = (mtws_client *)(uintptr_t)ws;
     MTWS_ASSERT(!ws->in_hook);
     mtws__client_wait(self, mtws__client_fresh_us(self), out);
+    /* Who waits as long as this says is not late, although mtws_poll left an event behind that what
+     * was called since has undone. */
+    self->due_us = mtws__max_u64(self->due_us, mtws__client_timer_us(self));
 }
 
 MTWS_API mtws_result mtws_wake(mtws_client *ws) {

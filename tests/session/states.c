@@ -1434,6 +1434,34 @@ static void late_polls_of_a_dead_link(void) {
     peer_finish(&p);
 }
 
+/* Who waits as long as mtws_get_wait says is not late, although an event that mtws_poll would have
+ * handed over next is undone meanwhile. */
+static void waits_as_told(void) {
+    static const peer_plan plans[] = {{.open_never = true}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.options.max_queue_size = 100;
+    p.options.max_reconnect_attempts = MTWS_OFF;
+    peer_start(&p);
+    peer_run(&p);
+    uint64_t begun_us = p.now_us;
+    CHECK_INT(peer_queue(&p, MTWS_BINARY, "x", 1, 0), MTWS_OK);
+    CHECK_INT(peer_queue(&p, MTWS_BINARY, plans, 94, 0), MTWS_ERR_QUEUE_FULL);
+    mtws_clear_queue(p.ws);
+    CHECK_INT(peer_poll(&p), 1); /* DROPPED; WRITABLE is left */
+    CHECK_INT(peer_queue(&p, MTWS_BINARY, "x", 1, 0), MTWS_OK);
+    for (int i = 0; i < 10 && p.last_state == MTWS_STATE_CONNECTING; i++) {
+        mtws_wait wait = peer_wait(&p);
+        if (!CHECK(wait.timeout_ms > 0)) break;
+        peer_sleep(&p, (uint64_t)wait.timeout_ms);
+        peer_run(&p);
+    }
+    CHECK_INT(p.last_state, MTWS_STATE_FAILED);
+    CHECK_UINT(p.now_us - begun_us, 20000000);
+    peer_finish(&p);
+}
+
 /* ... whatever the server sends meanwhile, and in whatever phase. */
 static void late_polls_of_a_busy_server(void) {
     static const struct {
@@ -2608,6 +2636,7 @@ int main(int argc, char **argv) {
         TEST(slow_pongs),
         TEST_ROWS(sleeps),
         TEST_ROWS(late_polls_of_a_busy_server),
+        TEST(waits_as_told),
         TEST_ROWS(late_polls),
         TEST(late_polls_of_a_dead_link),
         TEST(wall_clock_jumps),
