@@ -2545,6 +2545,26 @@ static void pausing(void) {
     peer_finish(&p);
 }
 
+/* A paused client that nothing waits for notices the end at once; else behind what waits. */
+static void the_end_while_paused(void) {
+    for (int i = 0; i < 2; i++) {
+        peer p;
+        peer_init(&p);
+        if (peer_open_up(&p)) {
+            mtws_set_paused(p.ws, true);
+            if (i == 1) peer_stream(&p, "text:one");
+            peer_end(&p, MTWS_IO_ERROR);
+            peer_advance(&p, 60);
+            CHECK_INT(p.last_state, i == 0 ? MTWS_STATE_RECONNECTING : MTWS_STATE_CONNECTED);
+            mtws_set_paused(p.ws, false);
+            peer_run(&p);
+            CHECK_INT(p.last_state, MTWS_STATE_RECONNECTING);
+            CHECK_UINT(peer_count_events(&p, MTWS_EVENT_MESSAGE), (size_t)i);
+        }
+        peer_finish(&p);
+    }
+}
+
 /* Back-pressure: a paused client reads until its buffer is full, and no further. */
 static void pausing_with_a_full_buffer(void) {
     peer p;
@@ -2670,6 +2690,7 @@ int main(int argc, char **argv) {
         TEST(waits_for_what_is_needed),
         TEST(idle_costs_little),
         TEST(pausing),
+        TEST(the_end_while_paused),
         TEST(pausing_with_a_full_buffer),
         TEST(runs_repeat),
     };
