@@ -4,8 +4,8 @@
 
 plants.txt beside this holds them. FOLDER takes the copies of the header and its tests. Each bug is
 built into the test that its block names, and where that sees nothing into all others: unit/,
-session/ and inject/, the simulator with 10,000 seeds, and the fuzzers' corpora. A test sees it when it fails,
-crashes or does not end. Of the plants those are run whose title contains WORDS. From the
+session/ and inject/, the simulator with 10,000 seeds, and the fuzzers' corpora. A test sees it when
+it fails, crashes or does not end. Of the plants those are run whose title contains WORDS. From the
 environment: CC, and JOBS, how many at a time (2).
 
 A bug that no test sees is a failure; so are a plant that no longer applies, or does not compile,
