@@ -53,10 +53,11 @@
  *     >>api        types and functions, each documented
  *     >>platform   every call to the system
  *     >>bytes >>names >>sha1 >>base64 >>utf8 >>json >>random >>url >>http >>handshake >>frame
- *     >>message >>queue >>backoff >>heartbeat               pure rooms: no I/O, no clock, no heap
+ *     >>message >>queue >>backoff >>heartbeat >>cert        pure rooms: no I/O, no clock, no heap
  *     >>net        names and TCP as a transport
  *     >>proxy      the way through a proxy
  *     >>way        the network as a transport for yours to stand on
+ *     >>tls        BearSSL as a transport over it
  *     >>client     the state machine
  *     >>public     the functions of api
  *
@@ -252,6 +253,8 @@
  * Define these before including the header, the same in all files.
  *
  *   MTWS_IMPLEMENTATION   the implementation is compiled into this file; in one file alone
+ *   MTWS_BEARSSL          wss:// by BearSSL 0.6: needs bearssl.h where MTWS_IMPLEMENTATION is, and
+ *                         -lbearssl (Debian: libbearssl-dev)
  *   MTWS_STATIC           functions are static: each file that includes the implementation has its
  *                         own, and others can only use the types
  *   MTWS_API              what stands before each public function; default: extern, or static as
@@ -368,7 +371,7 @@ typedef enum mtws_result {
     MTWS_ERR_CONNECT     =  -9, /* TCP refused, unreachable, out of descriptors */
     MTWS_ERR_PROXY       = -10, /* the proxy refused, with http_status where it is an HTTP proxy's
                                    answer, or did not speak as proxies do */
-    MTWS_ERR_TLS         = -11, /* any TLS failure not named below; wss:// without a transport */
+    MTWS_ERR_TLS         = -11, /* any TLS failure not named below; wss:// in a build without TLS */
     MTWS_ERR_TLS_TRUST   = -12, /* the chain does not lead to a trust anchor */
     MTWS_ERR_TLS_NAME    = -13, /* the certificate is for another host */
     MTWS_ERR_TLS_TIME    = -14, /* expired, not yet valid, or this machine's clock is wrong */
@@ -473,12 +476,13 @@ typedef struct mtws_logger {
  * time. */
 typedef struct mtws_clock {
     uint64_t (*now_us)(void *ctx);  /* monotonic, counts sleep where the system can tell */
-    uint64_t (*unix_ms)(void *ctx); /* wall clock: for dates in Retry-After */
+    uint64_t (*unix_ms)(void *ctx); /* wall clock: for certificates, and dates in Retry-After */
     void *ctx;
 } mtws_clock;
 
-/* The source of randomness, asked for 32 bytes at each attempt. It must be as good as the system's:
- * masking keys come of it (RFC 6455 section 10.3). False: MTWS_ERR_ENTROPY. */
+/* The source of randomness, asked for 32 bytes at each attempt, and for 32 more where it is for
+ * wss://. It must be as good as the system's: masking keys (RFC 6455 section 10.3) and the keys of
+ * TLS come of it, and of nothing else. False: MTWS_ERR_ENTROPY. */
 typedef struct mtws_random {
     bool (*fill)(void *ctx, void *out, size_t size);
     void *ctx;
@@ -514,6 +518,9 @@ typedef struct mtws_transport {
     void      (*close)(void *ctx); /* once per opening, after a failed one too */
     void       *ctx;
 } mtws_transport;
+
+/* Roots that certificates of servers lead to: see mtws_trust_create. */
+typedef struct mtws_trust mtws_trust;
 
 /* Zeroed options are the defaults; mtws_get_options gives them resolved. */
 typedef struct mtws_options {
@@ -574,6 +581,27 @@ typedef struct mtws_options {
     int32_t max_redirects;              /* MTWS_OFF: an answer that leads elsewhere is an error; up
                                            to 5 (more count as 5) are followed in an attempt */
 
+    /* wss://, in builds with MTWS_BEARSSL. In one without, and beside options.transport, which has
+     * TLS of its own or none, each of these is an error. Texts are copied by mtws_create;
+     * mtws_get_options gives NULL */
+    const mtws_trust *trust;            /* anchors that clients may share, and that must stay; NULL:
+                                           this client has its own, of the next two */
+    const char *ca_file;                /* a file of PEM, read by mtws_create; "": none */
+    const char *ca_pem;                 /* PEM in memory. Both NULL: the file SSL_CERT_FILE names in
+                                           the environment, or the system's, read at the first
+                                           wss:// URL */
+    const char *client_cert_pem;        /* shown where the server asks: the certificate, then what
+                                           leads to its root; RSA, P-256, P-384 or P-521 */
+    const char *client_key_pem;         /* its key: PKCS #8, PKCS #1 or SEC 1, not encrypted */
+    const char *pin_sha256;             /* "PIN, PIN", up to 8: one must be that of a key in the
+                                           verified chain, the anchor's apart. A pin is 44
+                                           characters, base64 of SHA-256 of SubjectPublicKeyInfo
+                                           (RFC 7469 section 2.4) */
+    const char *server_name;            /* the name or address to ask for, and to find in the
+                                           certificate; NULL: the URL's host */
+    bool insecure_skip_verify;          /* trust anybody on the way. Pins alone are checked, against
+                                           the server's own key; each connection warns in the log */
+
     /* hooks; a zeroed one is the system's own */
     bool debug;                         /* where logger is not set: log to stderr at DEBUG */
     mtws_logger logger;
@@ -593,7 +621,9 @@ MTWS_API size_t       mtws_memory_required(const mtws_options *options_or_null);
 /* Makes a client in a block from MTWS_MALLOC. *out is NULL on failure:
  * MTWS_ERR_ARGUMENT an option, header or subprotocol is bad; MTWS_ERR_MEMORY; MTWS_ERR_TOO_BIG
  * headers and subprotocols exceed MTWS_REQUEST_MAX, or the proxy's URL MTWS_PROXY_MAX; MTWS_ERR_URL
- * that URL is bad; MTWS_ERR_CONNECT no descriptor for options.wakeable. */
+ * that URL is bad; MTWS_ERR_CONNECT no descriptor for options.wakeable; MTWS_ERR_TLS options for
+ * wss:// in a build without it; MTWS_ERR_TLS_TRUST options.ca_file and ca_pem have no anchor. The
+ * log says more. */
 MTWS_API mtws_result  mtws_create    (mtws_client **out, const mtws_options *options_or_null);
 
 /* The same in the caller's memory, of any alignment, which must stay until mtws_destroy.
@@ -601,7 +631,10 @@ MTWS_API mtws_result  mtws_create    (mtws_client **out, const mtws_options *opt
 MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *options_or_null,
                                       void *memory, size_t size);
 
-/* An integer constant, at least mtws_memory_required for these two limits (both above 0). */
+/* An integer constant, at least mtws_memory_required for these two limits (both above 0) in a build
+ * without MTWS_BEARSSL. With it add MTWS_TLS_MEMORY_SIZE where options.trust is set, or
+ * options.ca_file is "", and for each of options.ca_pem, client_cert_pem and client_key_pem
+ * MTWS_PEM_MEMORY_SIZE(sizeof text). What a file takes mtws_memory_required alone can say. */
 #define MTWS_MEMORY_SIZE(max_message_size, max_queue_size) \
     (MTWS__FIXED_SIZE + (max_message_size) + MTWS__QUEUE_SIZE(max_queue_size) + \
      MTWS__QUEUE_SIZE(MTWS_FIRST_MAX) + MTWS__QUEUE_SIZE(MTWS_PART_MAX))
@@ -616,6 +649,9 @@ MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *opt
 #define MTWS__FIXED_SIZE (MTWS__CLIENT_SIZE + 16384 + 256)
 #define MTWS__QUEUE_SIZE(size) \
     ((size) + ((size) / MTWS_MESSAGE_ROOM + MTWS__ENTRIES_MIN) * MTWS__ENTRY_SIZE)
+
+#define MTWS_TLS_MEMORY_SIZE (58 * 1024)
+#define MTWS_PEM_MEMORY_SIZE(pem_size) ((pem_size) / 4 * 3 + 192)
 
 /* Ends everything at once, in any state, from a handler of events too: no Close, no events; what is
  * queued is gone. NULL is fine. For a graceful end see mtws_disconnect. */
@@ -679,6 +715,38 @@ MTWS_API mtws_result  mtws_set_proxy (mtws_client *ws, const char *proxy_or_null
  * this header can use. MTWS_ERR_TOO_BIG: out has no room, or MTWS_PROXY_MAX. It calls getenv, which
  * no thread may do while another changes the environment. */
 MTWS_API mtws_result  mtws_proxy_from_environment(const char *url, char *out, size_t size);
+
+/* ---- whom wss:// trusts
+ * ------------------------------------------------------------------------- */
+
+/* Decodes anchors once, for any number of clients: the roots in a file of PEM and in PEM in memory;
+ * with both NULL the system's (see options.ca_file). A program decodes them for itself here rather
+ * than in each client where it has many, and keeps them up to date:
+ *     mtws_trust *trust;
+ *     if (mtws_trust_create(&trust, NULL, NULL) != MTWS_OK) ...
+ *     options.trust = trust;
+ * *out is NULL on failure. MTWS_ERR_TLS_TRUST: no file, or no certificate in it that can be used;
+ * MTWS_ERR_MEMORY; MTWS_ERR_TLS: a build without MTWS_BEARSSL. Certificates that cannot be used are
+ * passed over. Once made it is only read, so threads may share it. A certificate that is no CA's is
+ * trusted for itself alone. */
+MTWS_API mtws_result  mtws_trust_create   (mtws_trust **out, const char *ca_file_or_null,
+                                           const char *ca_pem_or_null);
+/* The same in the caller's memory, of any alignment, which must stay. MTWS_ERR_MEMORY: size is too
+ * small; mtws_trust_memory_required is enough, and MTWS_PEM_MEMORY_SIZE(sizeof pem) for PEM in
+ * memory alone. */
+MTWS_API mtws_result  mtws_trust_create_in(mtws_trust **out, const char *ca_file_or_null,
+                                           const char *ca_pem_or_null, void *memory, size_t size);
+/* Bytes that it needs at most, by the sizes of file and text, neither of which is read. */
+MTWS_API size_t       mtws_trust_memory_required(const char *ca_file_or_null,
+                                                 const char *ca_pem_or_null);
+/* Anchors in it. */
+MTWS_API size_t       mtws_trust_count    (const mtws_trust *trust);
+/* When no client has it any more. NULL is fine. */
+MTWS_API void         mtws_trust_destroy  (mtws_trust *trust);
+/* Other anchors from now on, instead of those that the client has. An open connection stays, but
+ * its TLS session is not resumed. What was given before is not used any more when this returns.
+ * MTWS_ERR_ARGUMENT: NULL; MTWS_ERR_TLS: a build without MTWS_BEARSSL, or options.transport. */
+MTWS_API mtws_result  mtws_set_trust      (mtws_client *ws, const mtws_trust *trust);
 
 /* ---- the pump
  * ----------------------------------------------------------------------------------- */
@@ -875,12 +943,17 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#endif
+#ifdef MTWS_BEARSSL
+#include <arpa/inet.h>
+#include <bearssl.h>
 #endif
 #ifndef AI_PASSIVE
 #error "mtws.h: with MTWS_IMPLEMENTATION it goes before other headers, or use -D_DEFAULT_SOURCE"
@@ -1236,6 +1309,54 @@ MTWS_PRIVATE const char *mtws__os_error_text(int error) {
     default: return "system error";
     }
 }
+
+#ifdef MTWS_BEARSSL
+
+/* The address that the text is, 4 or 16 bytes of it; 0: it is none. */
+MTWS_PRIVATE size_t mtws__os_literal(const char *text, uint8_t out[16]) {
+    if (MTWS_SYS(inet_pton)(AF_INET, text, out) == 1) return 4;
+    return MTWS_SYS(inet_pton)(AF_INET6, text, out) == 1 ? 16 : 0;
+}
+
+/* The file of certificates that the environment names; NULL: none, or the program runs with more
+ * rights than whoever set it. */
+MTWS_PRIVATE const char *mtws__os_ca_file(void) {
+    if (MTWS_SYS(geteuid)() != MTWS_SYS(getuid)() || MTWS_SYS(getegid)() != MTWS_SYS(getgid)()) {
+        return NULL;
+    }
+    const char *path = MTWS_SYS(getenv)("SSL_CERT_FILE");
+    return path == NULL || path[0] == 0 ? NULL : path;
+}
+
+/* Opens a plain file for reading, nothing that could block; -1: there is none. */
+MTWS_PRIVATE int mtws__os_file_open(const char *path, size_t *size) {
+    struct stat status;
+    int fd = -1;
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        fd = MTWS_SYS(open)(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd >= 0 || errno != EINTR) break;
+    }
+    if (fd < 0) return -1;
+    if (MTWS_SYS(fstat)(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 0 &&
+        (uint64_t)status.st_size < SIZE_MAX) {
+        *size = (size_t)status.st_size;
+        return fd;
+    }
+    MTWS_SYS(close)(fd);
+    return -1;
+}
+
+/* Bytes > 0, 0 at the end, or -errno. */
+MTWS_PRIVATE ptrdiff_t mtws__os_file_read(int fd, void *out, size_t size) {
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        ssize_t got = MTWS_SYS(read)(fd, out, size);
+        if (got >= 0) return (ptrdiff_t)got;
+        if (errno != EINTR) break;
+    }
+    return -errno;
+}
+
+#endif /* MTWS_BEARSSL */
 
 /* ==========================================================================
  * >>bytes
@@ -3843,6 +3964,507 @@ MTWS_PRIVATE void mtws__heartbeat_restart(mtws__heartbeat *h, uint64_t now_us) {
 }
 
 /* ==========================================================================
+ * >>cert                                      RFC 5280, RFC 6125, RFC 7468, RFC 7469
+ * uses: bytes, base64, url, http
+ * What TLS asks of certificates beyond what BearSSL looks at: their text form, the names that they
+ * bear, their dates and keys. Read as they arrive, in pieces cut anywhere. Pure.
+ */
+#ifdef MTWS_BEARSSL
+
+/* ---- PEM ------------------------------------------------------------------------------------- */
+
+enum { MTWS__PEM_LINE_MAX = 64, MTWS__PEM_DATA_MAX = 240 };
+
+/* What comes of the text: blocks, from BEGIN to END with their DATA in between. */
+typedef enum mtws__pem_item {
+    MTWS__PEM_MORE, /* all was read */
+    MTWS__PEM_BEGIN,
+    MTWS__PEM_DATA,
+    MTWS__PEM_END,
+    MTWS__PEM_BAD /* instead of END: it was no base64, or is encrypted */
+} mtws__pem_item;
+
+typedef struct mtws__pem {
+    char line[MTWS__PEM_LINE_MAX];  /* outside of blocks: how the present line begins */
+    size_t line_size;               /* of the whole line */
+    char label[MTWS__PEM_LINE_MAX]; /* of the block: "CERTIFICATE" */
+    bool within;                    /* a block */
+    bool line_start;                /* within it */
+    bool over;                      /* its end was seen */
+    bool bad;
+    uint32_t bits; /* the latest digits of base64 */
+    unsigned digits, pads;
+    uint8_t data[MTWS__PEM_DATA_MAX];
+    size_t size;
+} mtws__pem;
+
+MTWS_PRIVATE void mtws__pem_start(mtws__pem *p) { memset(p, 0, sizeof *p); }
+
+/* At the end of a line: whether it begins a block. */
+MTWS_PRIVATE bool mtws__pem_begins(mtws__pem *p) {
+    static const char before[] = "-----BEGIN ", after[] = "-----";
+    const size_t before_size = sizeof before - 1, after_size = sizeof after - 1;
+    size_t size = p->line_size;
+    p->line_size = 0;
+    if (size > sizeof p->line) return false;
+    while (size > 0 && (p->line[size - 1] == '\r' || p->line[size - 1] == ' ')) size--;
+    if (size <= before_size + after_size || memcmp(p->line, before, before_size) != 0 ||
+        memcmp(p->line + size - after_size, after, after_size) != 0)
+        return false;
+    size -= before_size + after_size;
+    memcpy(p->label, p->line + before_size, size);
+    p->label[size] = 0;
+    p->within = p->line_start = true;
+    p->over = p->bad = false;
+    p->digits = p->pads = 0;
+    p->size = 0;
+    return true;
+}
+
+/* A character between the lines that begin and end a block. */
+MTWS_PRIVATE void mtws__pem_take(mtws__pem *p, uint8_t c) {
+    static const char blanks[] = " \t\r\n";
+    int digit = c >= 'A' && c <= 'Z'   ? c - 'A'
+                : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                : c >= '0' && c <= '9' ? c - '0' + 52
+                : c == '+'             ? 62
+                : c == '/'             ? 63
+                                       : -1;
+    if (digit >= 0 && p->pads == 0) {
+        p->bits = (p->bits << 6 | (uint32_t)digit) & 0xffffff;
+        unsigned place = p->digits++ % 4;
+        if (place > 0) p->data[p->size++] = (uint8_t)(p->bits >> (6 - 2 * place) & 0xff);
+    } else if (c == '=' && p->digits % 4 >= 2) {
+        p->pads++;
+    } else if (c == 0 || strchr(blanks, c) == NULL) {
+        p->bad = true;
+    }
+}
+
+/* Reads on to the next item; *used bytes of the text are done with. DATA is p->data, p->size bytes
+ * of it, until the next call. */
+MTWS_PRIVATE mtws__pem_item mtws__pem_feed(mtws__pem *p, mtws__span text, size_t *used) {
+    *used = 0;
+    if (p->size == sizeof p->data || p->over) p->size = 0;
+    while (*used < text.size && !p->over) {
+        uint8_t c = text.data[(*used)++];
+        if (p->within && p->line_start && c == '-') {
+            unsigned odd = p->digits % 4;
+            p->bad = p->bad || (odd == 0 ? p->pads > 0 : odd + p->pads != 4);
+            p->over = true;
+        } else if (p->within) {
+            p->line_start = c == '\n';
+            mtws__pem_take(p, c);
+            if (p->size == sizeof p->data) return MTWS__PEM_DATA;
+        } else if (c == '\n') {
+            if (mtws__pem_begins(p)) return MTWS__PEM_BEGIN;
+        } else {
+            if (p->line_size < sizeof p->line) p->line[p->line_size] = (char)c;
+            if (p->line_size <= sizeof p->line) p->line_size++;
+        }
+    }
+    if (!p->over) return MTWS__PEM_MORE;
+    if (p->size > 0) return MTWS__PEM_DATA;
+    p->within = p->over = false;
+    p->line_size = 1; /* what follows is the rest of the line that ends the block */
+    return p->bad ? MTWS__PEM_BAD : MTWS__PEM_END;
+}
+
+/* ---- DER ------------------------------------------------------------------------------------- */
+
+enum { MTWS__CERT_DEPTH = 8, MTWS__CERT_VALUE_MAX = 256, MTWS__CERT_HEADER_MAX = 6 };
+
+/* What a certificate says, in its order. The first four come in pieces. */
+typedef enum mtws__cert_item {
+    MTWS__CERT_MORE, /* all was read */
+    MTWS__CERT_ISSUER,
+    MTWS__CERT_SUBJECT,
+    MTWS__CERT_KEY,        /* SubjectPublicKeyInfo */
+    MTWS__CERT_NOT_BEFORE, /* a time, as cert->tag says */
+    MTWS__CERT_NOT_AFTER,
+    MTWS__CERT_IS_CA,   /* a BOOLEAN */
+    MTWS__CERT_PURPOSE, /* the OID of an extended key usage */
+    MTWS__CERT_DNS,     /* names of subjectAltName */
+    MTWS__CERT_IP,
+    MTWS__CERT_BAD,      /* this is no certificate */
+    MTWS__CERT_SKIP,     /* these are never handed over: what nobody asks for, */
+    MTWS__CERT_EXTENSION /* and the OID of an extension */
+} mtws__cert_item;
+
+/* Elements whose members are looked at. */
+typedef enum mtws__cert_place {
+    MTWS__IN_NOTHING,
+    MTWS__IN_FILE,
+    MTWS__IN_CERTIFICATE,
+    MTWS__IN_TBS,
+    MTWS__IN_VALIDITY,
+    MTWS__IN_EXTENSIONS, /* the tagged element, then the list in it */
+    MTWS__IN_EXTENSION_LIST,
+    MTWS__IN_EXTENSION,
+    MTWS__IN_CONSTRAINTS, /* values: the OCTET STRING, then the list in it */
+    MTWS__IN_CONSTRAINTS_LIST,
+    MTWS__IN_PURPOSES,
+    MTWS__IN_PURPOSES_LIST,
+    MTWS__IN_NAMES,
+    MTWS__IN_NAMES_LIST
+} mtws__cert_place;
+
+typedef struct mtws__cert {
+    struct {
+        mtws__cert_place place;
+        int count;   /* members seen */
+        size_t left; /* bytes behind the latest member */
+    } open[MTWS__CERT_DEPTH];
+    int depth;
+    uint8_t header[MTWS__CERT_HEADER_MAX]; /* of the element that begins */
+    size_t header_size;
+    uint8_t tag;          /* of the element whose content is read */
+    mtws__cert_item item; /* what it is */
+    size_t left;          /* of it */
+    mtws__cert_place extension;
+    bool bad;
+    uint8_t value[MTWS__CERT_VALUE_MAX];
+    size_t value_size; /* over the room: only as much is kept */
+    mtws__span piece;  /* of the item that was handed over */
+} mtws__cert;
+
+MTWS_PRIVATE void mtws__cert_start(mtws__cert *c) {
+    memset(c, 0, sizeof *c);
+    c->open[0].place = MTWS__IN_FILE;
+    c->open[0].left = SIZE_MAX; /* what follows the certificate makes it a bad one */
+    c->depth = 1;
+}
+
+/* Members of the signed part: [0] version, which may be left out, serial number, algorithm, issuer,
+ * validity, subject, key, and extensions behind unique ids that nobody has. */
+MTWS_PRIVATE mtws__cert_place mtws__cert_member(mtws__cert *c, int count) {
+    c->item = count == 2   ? MTWS__CERT_ISSUER
+              : count == 4 ? MTWS__CERT_SUBJECT
+              : count == 5 ? MTWS__CERT_KEY
+                           : MTWS__CERT_SKIP;
+    if (count < 6) c->bad = c->tag != (count == 0 ? 0x02 : 0x30);
+    if (count == 3) return MTWS__IN_VALIDITY;
+    return count >= 6 && c->tag == 0xa3 ? MTWS__IN_EXTENSIONS : MTWS__IN_NOTHING;
+}
+
+/* Which extension the OID names that was kept. */
+MTWS_PRIVATE mtws__cert_place mtws__cert_extension(const mtws__cert *c) {
+    if (c->value_size != 3 || c->value[0] != 0x55 || c->value[1] != 0x1d) return MTWS__IN_NOTHING;
+    if (c->value[2] == 17) return MTWS__IN_NAMES;
+    if (c->value[2] == 19) return MTWS__IN_CONSTRAINTS;
+    return c->value[2] == 37 ? MTWS__IN_PURPOSES : MTWS__IN_NOTHING;
+}
+
+/* A list with the members that `place` has. */
+MTWS_PRIVATE mtws__cert_place mtws__cert_list(mtws__cert *c, mtws__cert_place place) {
+    c->bad = c->bad || c->tag != 0x30;
+    return place;
+}
+
+/* What the element is that begins: sets c->item, or returns the place that its members have. */
+MTWS_PRIVATE mtws__cert_place mtws__cert_classify(mtws__cert *c) {
+    int *count = &c->open[c->depth - 1].count;
+    int before = (*count)++;
+    c->item = MTWS__CERT_SKIP;
+    switch (c->open[c->depth - 1].place) {
+    case MTWS__IN_FILE:
+        if (before > 0) c->bad = true;
+        return mtws__cert_list(c, MTWS__IN_CERTIFICATE);
+    case MTWS__IN_CERTIFICATE:
+        return before > 0 ? MTWS__IN_NOTHING : mtws__cert_list(c, MTWS__IN_TBS);
+    case MTWS__IN_TBS:
+        if (before > 0 || c->tag != 0xa0) return mtws__cert_member(c, before);
+        *count = 0;
+        break;
+    case MTWS__IN_VALIDITY:
+        c->item = before == 0 ? MTWS__CERT_NOT_BEFORE : MTWS__CERT_NOT_AFTER;
+        break;
+    case MTWS__IN_EXTENSIONS: return mtws__cert_list(c, MTWS__IN_EXTENSION_LIST);
+    case MTWS__IN_EXTENSION_LIST:
+        c->extension = MTWS__IN_NOTHING;
+        return mtws__cert_list(c, MTWS__IN_EXTENSION);
+    case MTWS__IN_EXTENSION:
+        if (before == 0) c->item = MTWS__CERT_EXTENSION;
+        return c->tag == 0x04 ? c->extension : MTWS__IN_NOTHING;
+    case MTWS__IN_CONSTRAINTS: return mtws__cert_list(c, MTWS__IN_CONSTRAINTS_LIST);
+    case MTWS__IN_PURPOSES: return mtws__cert_list(c, MTWS__IN_PURPOSES_LIST);
+    case MTWS__IN_NAMES: return mtws__cert_list(c, MTWS__IN_NAMES_LIST);
+    case MTWS__IN_CONSTRAINTS_LIST:
+        if (c->tag == 0x01) c->item = MTWS__CERT_IS_CA;
+        break;
+    case MTWS__IN_PURPOSES_LIST: c->item = MTWS__CERT_PURPOSE; break;
+    case MTWS__IN_NAMES_LIST:
+        if (c->tag == 0x82) c->item = MTWS__CERT_DNS;
+        if (c->tag == 0x87) c->item = MTWS__CERT_IP;
+        break;
+    case MTWS__IN_NOTHING: break;
+    }
+    return MTWS__IN_NOTHING;
+}
+
+/* The header is whole where its last byte is: tag, then the length in its shortest form (X.690
+ * section 10.1). */
+MTWS_PRIVATE bool mtws__cert_header(mtws__cert *c) {
+    const uint8_t *h = c->header;
+    if (c->header_size < 2) return false;
+    size_t more = h[1] < 0x80 ? 0 : h[1] & 0x7fu;
+    c->bad = (h[0] & 0x1f) == 0x1f || h[1] == 0x80 || more > MTWS__CERT_HEADER_MAX - 2;
+    if (c->bad || c->header_size < 2 + more) return c->bad;
+    c->tag = h[0];
+    c->left = more == 0 ? h[1] : (size_t)mtws__load_big(h + 2, more);
+    c->bad = more > 0 && (h[2] == 0 || (more == 1 && h[2] < 0x80));
+    return true;
+}
+
+/* An element begins. True: it is, or its beginning is, to be handed over. */
+MTWS_PRIVATE bool mtws__cert_begin(mtws__cert *c) {
+    size_t *left = &c->open[c->depth - 1].left;
+    size_t header_size = c->header_size;
+    c->header_size = 0;
+    if (c->bad || header_size > *left || c->left > *left - header_size) {
+        c->bad = true;
+        return false;
+    }
+    *left -= header_size + c->left;
+    mtws__cert_place place = mtws__cert_classify(c);
+    c->value_size = 0;
+    if (place != MTWS__IN_NOTHING) {
+        if (c->depth == MTWS__CERT_DEPTH) c->bad = true;
+        else c->depth++;
+        c->open[c->depth - 1].place = place;
+        c->open[c->depth - 1].count = 0;
+        c->open[c->depth - 1].left = c->left;
+        c->left = 0;
+        return false;
+    }
+    c->piece.data = c->item <= MTWS__CERT_KEY ? c->header : c->value;
+    c->piece.size = c->item <= MTWS__CERT_KEY ? header_size : 0;
+    return c->item <= MTWS__CERT_KEY || (c->item < MTWS__CERT_SKIP && c->left == 0);
+}
+
+/* Content of an element. True: c->piece is to be handed over. */
+MTWS_PRIVATE bool mtws__cert_content(mtws__cert *c, const uint8_t *data, size_t size) {
+    c->left -= size;
+    c->piece.data = data;
+    c->piece.size = size;
+    if (c->item <= MTWS__CERT_KEY) return true;
+    if (c->item == MTWS__CERT_SKIP) return false;
+    size_t kept = mtws__min_size(c->value_size, sizeof c->value);
+    memcpy(c->value + kept, data, mtws__min_size(size, sizeof c->value - kept));
+    c->value_size += size;
+    if (c->left > 0) return false;
+    if (c->item == MTWS__CERT_EXTENSION) {
+        c->extension = mtws__cert_extension(c);
+        return false;
+    }
+    /* No value that is looked for is as long as the room. */
+    c->piece.data = c->value;
+    c->piece.size = mtws__min_size(c->value_size, sizeof c->value);
+    return true;
+}
+
+/* Reads on to the next item, whose bytes are c->piece until the next call; *used bytes of the data
+ * are done with. */
+MTWS_PRIVATE mtws__cert_item mtws__cert_feed(mtws__cert *c, const uint8_t *data, size_t size,
+                                             size_t *used) {
+    *used = 0;
+    while (*used < size && !c->bad) {
+        if (c->left > 0) {
+            size_t part = mtws__min_size(size - *used, c->left);
+            const uint8_t *at = data + *used;
+            *used += part;
+            if (mtws__cert_content(c, at, part)) return c->item;
+            continue;
+        }
+        while (c->header_size == 0 && c->open[c->depth - 1].left == 0) c->depth--;
+        c->header[c->header_size++] = data[(*used)++];
+        if (mtws__cert_header(c) && mtws__cert_begin(c)) return c->item;
+    }
+    return c->bad ? MTWS__CERT_BAD : MTWS__CERT_MORE;
+}
+
+/* Whether what has come is one whole certificate. */
+MTWS_PRIVATE bool mtws__cert_whole(const mtws__cert *c) {
+    bool open = c->left > 0 || c->header_size > 0 || c->open[0].count == 0;
+    for (int i = 1; i < c->depth; i++) open = open || c->open[i].left > 0;
+    return !open && !c->bad;
+}
+
+/* Takes the next element of what lies in one piece: its content. False: there is none, or with
+ * another tag. */
+MTWS_PRIVATE bool mtws__der_next(mtws__span *rest, uint8_t tag, mtws__span *content) {
+    mtws__cert c;
+    memset(&c, 0, sizeof c);
+    while (c.header_size < rest->size && c.header_size < sizeof c.header) {
+        c.header[c.header_size] = rest->data[c.header_size];
+        c.header_size++;
+        if (mtws__cert_header(&c)) break;
+    }
+    if (c.bad || c.tag != tag || tag == 0 || c.left > rest->size - c.header_size) return false;
+    content->data = rest->data + c.header_size;
+    content->size = c.left;
+    rest->data += c.header_size + c.left;
+    rest->size -= c.header_size + c.left;
+    return true;
+}
+
+typedef enum mtws__key_kind { MTWS__KEY_UNKNOWN, MTWS__KEY_RSA, MTWS__KEY_EC } mtws__key_kind;
+
+typedef struct mtws__key {
+    mtws__key_kind kind;
+    mtws__span modulus, exponent; /* RSA: without leading zeros */
+    int curve;                    /* EC: its number in TLS (RFC 8422 section 5.1.1) */
+    mtws__span point;
+} mtws__key;
+
+/* Takes a SubjectPublicKeyInfo apart (RFC 3279 section 2.3). */
+MTWS_PRIVATE void mtws__key_parse(mtws__span info, mtws__key *key) {
+    static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1};
+    static const uint8_t ec[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1};
+    static const struct {
+        int curve;
+        size_t size;
+        uint8_t oid[8];
+    } curves[] = {
+        {23, 8, {0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7}},
+        {24, 5, {0x2b, 0x81, 4, 0, 0x22}},
+        {25, 5, {0x2b, 0x81, 4, 0, 0x23}},
+    };
+    mtws__span all, algorithm, oid, curve, bits, pair;
+    memset(key, 0, sizeof *key);
+    if (!mtws__der_next(&info, 0x30, &all) || !mtws__der_next(&all, 0x30, &algorithm) ||
+        !mtws__der_next(&algorithm, 0x06, &oid) || !mtws__der_next(&all, 0x03, &bits) ||
+        bits.size < 2 || bits.data[0] != 0)
+        return;
+    bits.data++;
+    bits.size--;
+    if (oid.size == sizeof rsa && memcmp(oid.data, rsa, sizeof rsa) == 0) {
+        mtws__span *parts[2] = {&key->modulus, &key->exponent};
+        if (!mtws__der_next(&bits, 0x30, &pair)) return;
+        for (int i = 0; i < 2; i++) {
+            if (!mtws__der_next(&pair, 0x02, parts[i])) return;
+            while (parts[i]->size > 0 && parts[i]->data[0] == 0) {
+                parts[i]->data++;
+                parts[i]->size--;
+            }
+            if (parts[i]->size == 0) return;
+        }
+        key->kind = MTWS__KEY_RSA;
+        return;
+    }
+    if (oid.size != sizeof ec || memcmp(oid.data, ec, sizeof ec) != 0 ||
+        !mtws__der_next(&algorithm, 0x06, &curve))
+        return;
+    for (size_t i = 0; i < sizeof curves / sizeof curves[0]; i++) {
+        if (curve.size != curves[i].size || memcmp(curve.data, curves[i].oid, curve.size) != 0) {
+            continue;
+        }
+        key->kind = MTWS__KEY_EC;
+        key->curve = curves[i].curve;
+        key->point = bits;
+    }
+}
+
+/* ---- dates ----------------------------------------------------------------------------------- */
+
+/* A UTCTime or GeneralizedTime (RFC 5280 section 4.1.2.5) as seconds since 1970; INT64_MIN where
+ * it is none. */
+MTWS_PRIVATE int64_t mtws__cert_time(uint8_t tag, mtws__span text) {
+    int parts[7]; /* century, year, month, day, hour, minute, second */
+    size_t skip = tag == 0x17 ? 1 : 0;
+    if ((tag != 0x17 && tag != 0x18) || text.size != 2 * (7 - skip) + 1 ||
+        text.data[text.size - 1] != 'Z')
+        return INT64_MIN;
+    for (size_t i = skip; i < 7; i++) {
+        const uint8_t *two = text.data + 2 * (i - skip);
+        if (!mtws__is_digit((char)two[0]) || !mtws__is_digit((char)two[1])) return INT64_MIN;
+        parts[i] = (two[0] - '0') * 10 + two[1] - '0';
+    }
+    if (skip == 1) parts[0] = parts[1] < 50 ? 20 : 19;
+    if (parts[2] < 1 || parts[2] > 12 || parts[3] < 1 || parts[3] > 31 || parts[4] > 23 ||
+        parts[5] > 59 || parts[6] > 60)
+        return INT64_MIN;
+    int64_t days = mtws__http_days((int64_t)parts[0] * 100 + parts[1], parts[2] - 1, parts[3]);
+    return days * 86400 + (int64_t)parts[4] * 3600 + (int64_t)parts[5] * 60 + parts[6];
+}
+
+/* "2026-02-28", for people. The civil calendar counted from March, as mtws__http_days does. */
+MTWS_PRIVATE void mtws__cert_date(int64_t seconds, char out[16]) {
+    mtws__writer w;
+    int64_t days = seconds / 86400 - (seconds % 86400 < 0 ? 1 : 0) + 719468;
+    uint64_t since = days < 0 ? 0 : (uint64_t)days; /* 0000-03-01 */
+    uint64_t era = since / 146097, day = since % 146097;
+    uint64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    uint64_t of_year = day - (365 * year + year / 4 - year / 100);
+    uint64_t month = (5 * of_year + 2) / 153;
+    uint64_t of_month = of_year - (153 * month + 2) / 5 + 1;
+    year = mtws__min_u64(year + era * 400 + (month >= 10 ? 1 : 0), 9999);
+    month = month < 10 ? month + 3 : month - 9;
+    mtws__writer_open(&w, out, 16);
+    mtws__writer_number(&w, year);
+    mtws__writer_text(&w, month < 10 ? "-0" : "-");
+    mtws__writer_number(&w, month);
+    mtws__writer_text(&w, of_month < 10 ? "-0" : "-");
+    mtws__writer_number(&w, of_month);
+}
+
+/* ---- names and pins -------------------------------------------------------------------------- */
+
+/* The host as it is asked for and compared: in lower case, without the root's dot. False where it
+ * is no name of DNS (RFC 1123 section 2.1; underscores occur). */
+MTWS_PRIVATE bool mtws__cert_host(char out[MTWS__HOST_MAX + 1], const char *host) {
+    size_t size = strlen(host), label = 0;
+    bool number = true; /* all digits so far */
+    if (size > 0 && host[size - 1] == '.') size--;
+    if (size == 0 || size > MTWS__HOST_MAX) return false;
+    for (size_t i = 0; i < size; i++) {
+        char c = mtws__lower(host[i]);
+        if (c == '.') {
+            if (label == 0) return false;
+            label = 0;
+            number = true;
+        } else {
+            if (!mtws__is_alpha(c) && !mtws__is_digit(c) && c != '-' && c != '_') return false;
+            number = number && mtws__is_digit(c);
+            label++;
+        }
+        if (label > 63) return false;
+        out[i] = c;
+    }
+    out[size] = 0;
+    return label > 0 && !number; /* 10.0.0 is no name, whatever it is */
+}
+
+/* Whether a dNSName is the host's. An asterisk stands for one whole label, the first, with two more
+ * behind it at least (RFC 6125 section 6.4.3). */
+MTWS_PRIVATE bool mtws__cert_matches(mtws__span name, const char *host) {
+    if (name.size > 2 && name.data[0] == '*' && name.data[1] == '.') {
+        const char *rest = strchr(host, '.');
+        if (rest == NULL || strchr(rest + 1, '.') == NULL) return false;
+        host = rest;
+        name.data++;
+        name.size--;
+    }
+    return mtws__span_is(name, host);
+}
+
+/* The next pin of a list, 43 digits of base64 and "=" each (RFC 7469 section 2.4), with commas,
+ * semicolons or blanks between. 1: out is it; 0: there is none; -1: the list is bad. */
+MTWS_PRIVATE int mtws__cert_pin(const char **list, uint8_t out[32]) {
+    static const char between[] = " ,;\t\r\n";
+    *list += strspn(*list, between);
+    size_t size = strcspn(*list, between);
+    if (size == 0) return 0;
+    mtws__span text = mtws__span_of(*list);
+    text.size = size;
+    if (size != 44 || (*list)[43] != '=' || mtws__base64_decode(out, 32, text) != 32) return -1;
+    *list += size;
+    return 1;
+}
+
+#endif /* MTWS_BEARSSL */
+
+/* ==========================================================================
  * >>net
  * uses: platform
  * Names and non-blocking TCP, as an mtws_transport.
@@ -4595,9 +5217,1283 @@ MTWS_PRIVATE void mtws__way_end(mtws__way *way) {
 }
 
 /* ==========================================================================
+ * >>tls                                       RFC 5246
+ * uses: platform, bytes, url, cert
+ * BearSSL over another transport, as a transport: TLS 1.2, in steps of one record. What the options
+ * say is kept; what belongs to one connection begins anew with each.
+ */
+#ifdef MTWS_BEARSSL
+
+enum {
+    MTWS__TLS_AHEAD = 16384, /* read at once, whatever the records' sizes */
+    MTWS__TLS_PINS_MAX = 8,
+    MTWS__TLS_CHAIN_MAX = 8, /* certificates of a client's chain */
+    MTWS__TLS_READS = 16,    /* of the transport below, in one call */
+    MTWS__TLS_TEXT_MAX = 192,
+    MTWS__TLS_RSA_MIN = 256, /* bytes of a modulus */
+    MTWS__TLS_SEED_SIZE = 32,
+    MTWS__TLS_FILE_STEP = 4096
+};
+
+#define MTWS__TLS_SESSION_MS 86400000u /* RFC 5246 section F.1.4: a session is at most a day old */
+
+/* ---- anchors and keys from PEM --------------------------------------------------------------- */
+
+/* Memory that is taken from both ends: bytes from the low one, anchors from the high one. */
+typedef struct mtws__arena {
+    uint8_t *low, *high;
+    bool full;
+} mtws__arena;
+
+struct mtws_trust {
+    const br_x509_trust_anchor *anchors;
+    size_t count;
+    size_t skipped; /* certificates that BearSSL could not use */
+    void *block;    /* to be given to MTWS_FREE; NULL: the caller's own */
+};
+
+/* What a client shows of itself where the server asks. */
+typedef struct mtws__identity {
+    br_x509_certificate chain[MTWS__TLS_CHAIN_MAX];
+    size_t count;
+    int kind; /* BR_KEYTYPE_RSA or _EC; 0: none */
+    br_rsa_private_key rsa;
+    br_ec_private_key ec;
+} mtws__identity;
+
+/* Reads PEM into an arena: anchors where trust is set, a chain and a key where identity is. */
+typedef struct mtws__loader {
+    mtws__arena arena;
+    struct mtws_trust *trust;
+    mtws__identity *identity;
+    mtws__pem pem;
+    bool certificate, key; /* what the block is */
+    bool bad;
+    uint8_t *begin; /* of what the block has brought */
+    mtws__cert cert;
+    size_t subject_size, info_size;
+    bool is_ca;
+    br_skey_decoder_context key_decoder;
+} mtws__loader;
+
+MTWS_PRIVATE void mtws__arena_open(mtws__arena *a, uint8_t *memory, size_t size) {
+    size_t align = sizeof(void *);
+    a->low = memory;
+    a->high = memory + size;
+    a->high -= (size_t)((uintptr_t)a->high % align);
+    a->full = a->high < a->low;
+    if (a->full) a->high = a->low;
+}
+
+/* Bytes at the low end. NULL where they are too many. */
+MTWS_PRIVATE uint8_t *mtws__arena_take(mtws__arena *a, size_t size) {
+    a->full = a->full || size > (size_t)(a->high - a->low);
+    if (a->full) return NULL;
+    uint8_t *at = a->low;
+    a->low += size;
+    return at;
+}
+
+MTWS_PRIVATE uint8_t *mtws__arena_copy(mtws__arena *a, const uint8_t *data, size_t size) {
+    uint8_t *at = mtws__arena_take(a, size);
+    if (at != NULL && size > 0) memcpy(at, data, size);
+    return at;
+}
+
+/* What PEM of so many bytes turns into: three bytes of four, and no certificate has less beside its
+ * name and key than an anchor takes beside them. */
+MTWS_PRIVATE size_t mtws__loader_room(size_t pem_size) {
+    return pem_size > SIZE_MAX / 8 ? SIZE_MAX / 8 : MTWS_PEM_MEMORY_SIZE(pem_size);
+}
+
+MTWS_PRIVATE void mtws__loader_open(mtws__loader *l, uint8_t *memory, size_t size) {
+    memset(l, 0, sizeof *l);
+    mtws__arena_open(&l->arena, memory, size);
+    mtws__pem_start(&l->pem);
+}
+
+/* The block's certificate becomes an anchor: its name and key move together, the rest is left. */
+MTWS_PRIVATE bool mtws__loader_anchor(mtws__loader *l) {
+    mtws__span info;
+    mtws__key key;
+    br_x509_trust_anchor anchor;
+    info.data = l->begin + l->subject_size;
+    info.size = l->info_size;
+    if (!mtws__cert_whole(&l->cert)) return false;
+    mtws__key_parse(info, &key);
+    if (key.kind == MTWS__KEY_UNKNOWN) return false;
+    memset(&anchor, 0, sizeof anchor);
+    anchor.dn.data = l->begin;
+    anchor.dn.len = l->subject_size;
+    anchor.flags = l->is_ca ? BR_X509_TA_CA : 0;
+    uint8_t *at = l->begin + l->subject_size;
+    if (key.kind == MTWS__KEY_RSA) {
+        anchor.pkey.key_type = BR_KEYTYPE_RSA;
+        anchor.pkey.key.rsa.n = at;
+        anchor.pkey.key.rsa.nlen = key.modulus.size;
+        memmove(at, key.modulus.data, key.modulus.size);
+        at += key.modulus.size;
+        anchor.pkey.key.rsa.e = at;
+        anchor.pkey.key.rsa.elen = key.exponent.size;
+        memmove(at, key.exponent.data, key.exponent.size);
+        at += key.exponent.size;
+    } else {
+        anchor.pkey.key_type = BR_KEYTYPE_EC;
+        anchor.pkey.key.ec.curve = key.curve;
+        anchor.pkey.key.ec.q = at;
+        anchor.pkey.key.ec.qlen = key.point.size;
+        memmove(at, key.point.data, key.point.size);
+        at += key.point.size;
+    }
+    l->arena.low = at;
+    if (sizeof anchor > (size_t)(l->arena.high - l->arena.low)) {
+        l->arena.full = true;
+        return false;
+    }
+    l->arena.high -= sizeof anchor;
+    memcpy(l->arena.high, &anchor, sizeof anchor);
+    l->trust->count++;
+    return true;
+}
+
+/* The block's private key is copied out of the decoder. */
+MTWS_PRIVATE bool mtws__loader_key(mtws__loader *l) {
+    mtws__identity *id = l->identity;
+    const br_rsa_private_key *rsa = br_skey_decoder_get_rsa(&l->key_decoder);
+    const br_ec_private_key *ec = br_skey_decoder_get_ec(&l->key_decoder);
+    if (br_skey_decoder_last_error(&l->key_decoder) != 0) return false;
+    if (rsa != NULL) {
+        id->kind = BR_KEYTYPE_RSA;
+        id->rsa = *rsa;
+        id->rsa.p = mtws__arena_copy(&l->arena, rsa->p, rsa->plen);
+        id->rsa.q = mtws__arena_copy(&l->arena, rsa->q, rsa->qlen);
+        id->rsa.dp = mtws__arena_copy(&l->arena, rsa->dp, rsa->dplen);
+        id->rsa.dq = mtws__arena_copy(&l->arena, rsa->dq, rsa->dqlen);
+        id->rsa.iq = mtws__arena_copy(&l->arena, rsa->iq, rsa->iqlen);
+    } else if (ec != NULL) {
+        id->kind = BR_KEYTYPE_EC;
+        id->ec = *ec;
+        id->ec.x = mtws__arena_copy(&l->arena, ec->x, ec->xlen);
+    }
+    return !l->arena.full;
+}
+
+MTWS_PRIVATE void mtws__loader_begin(mtws__loader *l) {
+    const char *label = l->pem.label;
+    l->begin = l->arena.low;
+    l->certificate = strcmp(label, "CERTIFICATE") == 0;
+    l->key = l->identity != NULL && l->identity->kind == 0 &&
+             (strcmp(label, "PRIVATE KEY") == 0 || strcmp(label, "RSA PRIVATE KEY") == 0 ||
+              strcmp(label, "EC PRIVATE KEY") == 0);
+    l->bad = l->is_ca = false;
+    l->subject_size = l->info_size = 0;
+    if (l->key) br_skey_decoder_init(&l->key_decoder);
+    mtws__cert_start(&l->cert);
+}
+
+/* Bytes of an anchor: its name and its key are kept. */
+MTWS_PRIVATE void mtws__loader_read(mtws__loader *l, const uint8_t *data, size_t size) {
+    while (size > 0 && !l->bad) {
+        size_t used;
+        mtws__cert_item item = mtws__cert_feed(&l->cert, data, size, &used);
+        mtws__span piece = l->cert.piece;
+        data += used;
+        size -= used;
+        if (item == MTWS__CERT_BAD) l->bad = true;
+        if (item == MTWS__CERT_IS_CA) l->is_ca = piece.size == 1 && piece.data[0] != 0;
+        if (item != MTWS__CERT_SUBJECT && item != MTWS__CERT_KEY) continue;
+        if (mtws__arena_copy(&l->arena, piece.data, piece.size) == NULL) l->bad = true;
+        if (item == MTWS__CERT_SUBJECT) l->subject_size += piece.size;
+        else l->info_size += piece.size;
+    }
+}
+
+MTWS_PRIVATE void mtws__loader_data(mtws__loader *l) {
+    if (l->certificate && l->trust != NULL) {
+        mtws__loader_read(l, l->pem.data, l->pem.size);
+    } else if (l->certificate && l->identity != NULL) {
+        l->bad = mtws__arena_copy(&l->arena, l->pem.data, l->pem.size) == NULL || l->bad;
+    } else if (l->key) {
+        br_skey_decoder_push(&l->key_decoder, l->pem.data, l->pem.size);
+    }
+}
+
+/* The block has ended; `ok`: as PEM does. */
+MTWS_PRIVATE void mtws__loader_end(mtws__loader *l, bool ok) {
+    bool taken = ok && !l->bad;
+    if (l->certificate && l->trust != NULL) {
+        taken = taken && mtws__loader_anchor(l);
+        if (!taken) l->trust->skipped++;
+    } else if (l->certificate && l->identity != NULL) {
+        mtws__identity *id = l->identity;
+        if (id->count == MTWS__TLS_CHAIN_MAX) l->arena.full = true;
+        taken = taken && !l->arena.full;
+        if (taken) {
+            id->chain[id->count].data = l->begin;
+            id->chain[id->count++].data_len = (size_t)(l->arena.low - l->begin);
+        }
+    } else if (l->key) {
+        taken = taken && mtws__loader_key(l);
+    }
+    if (!taken) l->arena.low = l->begin;
+}
+
+MTWS_PRIVATE void mtws__loader_text(mtws__loader *l, mtws__span text) {
+    for (;;) {
+        size_t used;
+        mtws__pem_item item = mtws__pem_feed(&l->pem, text, &used);
+        text.data += used;
+        text.size -= used;
+        if (item == MTWS__PEM_BEGIN) mtws__loader_begin(l);
+        else if (item == MTWS__PEM_DATA) mtws__loader_data(l);
+        else if (item == MTWS__PEM_END || item == MTWS__PEM_BAD) {
+            mtws__loader_end(l, item == MTWS__PEM_END);
+        } else if (text.size == 0) {
+            return;
+        }
+    }
+}
+
+/* A whole file that was opened, which is closed. */
+MTWS_PRIVATE bool mtws__loader_file(mtws__loader *l, int fd) {
+    char step[MTWS__TLS_FILE_STEP];
+    mtws__span text;
+    ptrdiff_t got;
+    text.data = (const uint8_t *)step;
+    while ((got = mtws__os_file_read(fd, step, sizeof step)) > 0) {
+        text.size = (size_t)got;
+        mtws__loader_text(l, text);
+    }
+    mtws__os_close(fd);
+    return got == 0;
+}
+
+/* Opens the file that anchors come from: the one named, or the system's, where neither a file nor
+ * PEM is named; -1: none, which "" asks for. *path says which. */
+MTWS_PRIVATE int mtws__trust_file(const char *ca_file, const char *ca_pem, const char **path,
+                                  size_t *size) {
+    static const char *const places[] = {
+        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Alpine, Arch, Gentoo */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
+        "/etc/pki/tls/certs/ca-bundle.crt",                  /* older ones of these */
+        "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
+        "/etc/ssl/cert.pem",                                 /* OpenBSD, FreeBSD, macOS */
+        "/usr/local/share/certs/ca-root-nss.crt",            /* FreeBSD with its package */
+        "/etc/openssl/certs/ca-certificates.crt",            /* NetBSD */
+    };
+    *size = 0;
+    *path = ca_file;
+    if (ca_file == NULL && ca_pem == NULL) ca_file = *path = mtws__os_ca_file();
+    if (ca_file != NULL) return ca_file[0] == 0 ? -1 : mtws__os_file_open(ca_file, size);
+    int fd = -1;
+    for (size_t i = 0; ca_pem == NULL && fd < 0 && i < sizeof places / sizeof places[0]; i++) {
+        *path = places[i];
+        fd = mtws__os_file_open(places[i], size);
+    }
+    return fd;
+}
+
+/* Room for the anchors that mtws__trust_load will find: nothing is read but the file's size. */
+MTWS_PRIVATE size_t mtws__trust_room(const char *ca_file, const char *ca_pem) {
+    const char *path;
+    size_t size, room = 0;
+    int fd = mtws__trust_file(ca_file, ca_pem, &path, &size);
+    if (fd >= 0) {
+        mtws__os_close(fd);
+        room = mtws__loader_room(size);
+    }
+    return ca_pem == NULL ? room : room + mtws__loader_room(strlen(ca_pem));
+}
+
+/* Decodes the anchors into memory. *path: the file they come from, or NULL. MTWS_ERR_TLS_TRUST:
+ * there are none; MTWS_ERR_MEMORY: more than there is room for. */
+MTWS_PRIVATE mtws_result mtws__trust_load(mtws_trust *trust, uint8_t *memory, size_t size,
+                                          const char *ca_file, const char *ca_pem,
+                                          const char **path) {
+    mtws__loader l;
+    size_t file_size;
+    bool whole = true;
+    mtws__loader_open(&l, memory, size);
+    trust->count = trust->skipped = 0;
+    l.trust = trust;
+    int fd = mtws__trust_file(ca_file, ca_pem, path, &file_size);
+    if (fd >= 0) whole = mtws__loader_file(&l, fd);
+    if (ca_pem != NULL) {
+        mtws__pem_start(&l.pem);
+        mtws__loader_text(&l, mtws__span_of(ca_pem));
+    }
+    trust->anchors = (const br_x509_trust_anchor *)(const void *)l.arena.high;
+    if (l.arena.full) return MTWS_ERR_MEMORY;
+    return whole && trust->count > 0 ? MTWS_OK : MTWS_ERR_TLS_TRUST;
+}
+
+/* What mtws_trust_create takes. */
+MTWS_PRIVATE size_t mtws__trust_required(const char *ca_file, const char *ca_pem) {
+    return sizeof(mtws_trust) + 2 * sizeof(void *) + mtws__trust_room(ca_file, ca_pem);
+}
+
+MTWS_PRIVATE mtws_result mtws__trust_make(mtws_trust **out, const char *ca_file, const char *ca_pem,
+                                          void *memory, size_t size) {
+    const char *path;
+    size_t off = (size_t)((uintptr_t)memory % sizeof(void *));
+    size_t start = off == 0 ? 0 : sizeof(void *) - off;
+    if (size < start + sizeof(mtws_trust)) return MTWS_ERR_MEMORY;
+    uint8_t *base = (uint8_t *)memory + start;
+    mtws_trust *trust = (mtws_trust *)(void *)base;
+    memset(trust, 0, sizeof *trust);
+    mtws_result result = mtws__trust_load(trust, base + sizeof *trust, size - start - sizeof *trust,
+                                          ca_file, ca_pem, &path);
+    if (result == MTWS_OK) *out = trust;
+    return result;
+}
+
+MTWS_PRIVATE size_t mtws__trust_anchors(const mtws_trust *trust) { return trust->count; }
+MTWS_PRIVATE void **mtws__trust_block(mtws_trust *trust) { return &trust->block; }
+
+/* Whether the key is that of the chain's first certificate. */
+MTWS_PRIVATE bool mtws__identity_fits(const mtws__identity *id) {
+    mtws__cert cert;
+    mtws__span info;
+    mtws__key key;
+    const uint8_t *data = id->chain[0].data;
+    size_t size = id->chain[0].data_len, at = 0, used;
+    info.data = NULL;
+    mtws__cert_start(&cert);
+    while (at < size && info.data == NULL) {
+        mtws__cert_item item = mtws__cert_feed(&cert, data + at, size - at, &used);
+        at += used;
+        if (item == MTWS__CERT_BAD) return false;
+        if (item != MTWS__CERT_KEY) continue;
+        info.data = data + at - cert.piece.size; /* the header was handed over first */
+        info.size = cert.piece.size + cert.left;
+    }
+    if (info.data == NULL || info.size > size - (size_t)(info.data - data)) return false;
+    mtws__key_parse(info, &key);
+    uint8_t own[BR_X509_BUFSIZE_KEY];
+    if (id->kind == BR_KEYTYPE_RSA) {
+        size_t own_size = br_rsa_compute_modulus_get_default()(NULL, &id->rsa);
+        if (key.kind != MTWS__KEY_RSA || own_size > sizeof own || own_size != key.modulus.size) {
+            return false;
+        }
+        br_rsa_compute_modulus_get_default()(own, &id->rsa);
+        return memcmp(own, key.modulus.data, own_size) == 0;
+    }
+    size_t own_size = br_ec_compute_pub(br_ec_get_default(), NULL, own, &id->ec);
+    return key.kind == MTWS__KEY_EC && own_size > 0 && own_size == key.point.size &&
+           memcmp(own, key.point.data, own_size) == 0;
+}
+
+MTWS_PRIVATE size_t mtws__identity_room(const mtws_options *o) {
+    if (o->client_cert_pem == NULL || o->client_key_pem == NULL) return 0;
+    return mtws__loader_room(strlen(o->client_cert_pem)) +
+           mtws__loader_room(strlen(o->client_key_pem));
+}
+
+/* Forgets secrets: not to be left out by a compiler that sees that nobody reads them. */
+MTWS_PRIVATE void mtws__tls_wipe(void *data, size_t size) {
+    volatile uint8_t *at = (volatile uint8_t *)data;
+    while (size-- > 0) *at++ = 0;
+}
+
+/* Decodes chain and key. NULL, or what is wrong with them. */
+MTWS_PRIVATE const char *mtws__identity_load(mtws__identity *id, uint8_t *memory, size_t size,
+                                             const mtws_options *o) {
+    mtws__loader l;
+    const char *wrong = NULL;
+    memset(id, 0, sizeof *id);
+    mtws__loader_open(&l, memory, size);
+    l.identity = id;
+    mtws__loader_text(&l, mtws__span_of(o->client_cert_pem));
+    mtws__pem_start(&l.pem);
+    size_t count = id->count;
+    if (id->kind == 0) mtws__loader_text(&l, mtws__span_of(o->client_key_pem));
+    id->count = count; /* certificates beside the key are not of the chain */
+    bool full = l.arena.full;
+    mtws__tls_wipe(&l, sizeof l);
+    if (id->count == 0) wrong = "options.client_cert_pem has no certificate in PEM";
+    else if (id->kind == 0)
+        wrong = "options.client_key_pem has no key in PEM that is not encrypted";
+    else if (full) wrong = "options.client_cert_pem is too long a chain";
+    else if (!mtws__identity_fits(id)) wrong = "options.client_key_pem is not the certificate's";
+    return wrong;
+}
+
+/* ---- the server's chain ---------------------------------------------------------------------- */
+
+/* Looks at the chain as BearSSL hears it. BearSSL's own engine judges signatures, constraints,
+ * validity and names; beside it stands what that engine does not do: addresses, names in
+ * subjectAltName alone, purposes, pins, and dates also where the server's certificate is an anchor
+ * itself. */
+typedef struct mtws__verifier {
+    const br_x509_class *vtable; /* first: BearSSL's functions are given its address */
+    union {
+        br_x509_minimal_context chain;
+        br_x509_decoder_context key; /* insecure: only the key is wanted */
+    } with;
+    bool insecure;
+    const char *name;    /* to be found; NULL: an address is */
+    uint8_t address[16]; /* in network order */
+    size_t address_size;
+    int64_t now;         /* seconds since 1970 */
+    const uint8_t *pins; /* one behind the other */
+    int pin_count;
+
+    int number;  /* of the certificate that is read; 0: the server's */
+    bool counts; /* it is part of the chain that leads to an anchor */
+    bool broken; /* no certificate */
+    mtws__cert cert;
+    br_sha256_context hash; /* of its key */
+    int64_t not_before, not_after;
+    bool named, pinned;
+    bool purposes, for_servers; /* it says what it is for; and that is this */
+    mtws_result result;         /* the verdict */
+    const char *text;
+} mtws__verifier;
+
+/* What BearSSL's errors about a chain mean. */
+MTWS_PRIVATE mtws_result mtws__verifier_result(unsigned err, const char **text) {
+    switch (err) {
+    case BR_ERR_X509_NOT_TRUSTED:
+        *text = "the server's chain of certificates does not lead to a trusted root";
+        return MTWS_ERR_TLS_TRUST;
+    case BR_ERR_X509_BAD_SERVER_NAME:
+        *text = "the server's certificate is for another host";
+        return MTWS_ERR_TLS_NAME;
+    case BR_ERR_X509_EXPIRED:
+    case BR_ERR_X509_TIME_UNKNOWN:
+        *text = "a certificate of the server's chain is not valid at this time";
+        return MTWS_ERR_TLS_TIME;
+    case BR_ERR_X509_BAD_SIGNATURE:
+    case BR_ERR_X509_DN_MISMATCH:
+        *text = "a certificate of the server's chain is not signed by the next";
+        return MTWS_ERR_TLS_TRUST;
+    case BR_ERR_X509_NOT_CA:
+        *text = "a certificate of the server's chain is signed by one that may not sign";
+        return MTWS_ERR_TLS_TRUST;
+    case BR_ERR_X509_CRITICAL_EXTENSION:
+    case BR_ERR_X509_FORBIDDEN_KEY_USAGE:
+        *text = "a certificate of the server's chain has a critical extension that is not known, "
+                "or is not for this use";
+        return MTWS_ERR_TLS_TRUST;
+    case BR_ERR_X509_WEAK_PUBLIC_KEY:
+        *text = "a certificate of the server's chain has an RSA key below 2048 bits";
+        return MTWS_ERR_TLS_TRUST;
+    case BR_ERR_X509_UNSUPPORTED:
+    case BR_ERR_X509_WRONG_KEY_TYPE:
+    case BR_ERR_X509_LIMIT_EXCEEDED:
+        *text = "a certificate of the server's chain uses an algorithm or a size that is not known";
+        return MTWS_ERR_TLS_TRUST;
+    default: *text = "a certificate of the server's chain is malformed"; return MTWS_ERR_TLS;
+    }
+}
+
+MTWS_PRIVATE void mtws__verifier_start_chain(const br_x509_class **ctx, const char *name) {
+    mtws__verifier *v = (mtws__verifier *)(void *)ctx;
+    (void)name; /* the one that was asked for is in v; none is, for an address */
+    v->number = 0;
+    if (v->insecure) br_x509_decoder_init(&v->with.key, NULL, NULL);
+    else v->with.chain.vtable->start_chain(&v->with.chain.vtable, v->name);
+}
+
+MTWS_PRIVATE void mtws__verifier_start_cert(const br_x509_class **ctx, uint32_t size) {
+    mtws__verifier *v = (mtws__verifier *)(void *)ctx;
+    /* The engine's verdict stands once an anchor has signed; what follows is not looked at. */
+    v->counts = v->number == 0 || (!v->insecure && v->with.chain.err == 0);
+    mtws__cert_start(&v->cert);
+    br_sha256_init(&v->hash);
+    if (!v->insecure) v->with.chain.vtable->start_cert(&v->with.chain.vtable, size);
+}
+
+/* One thing that the certificate says. */
+MTWS_PRIVATE void mtws__verifier_item(mtws__verifier *v, mtws__cert_item item) {
+    static const uint8_t server_auth[] = {0x2b, 6, 1, 5, 5, 7, 3, 1};
+    static const uint8_t any_purpose[] = {0x55, 0x1d, 0x25, 0};
+    mtws__span piece = v->cert.piece;
+    if (item == MTWS__CERT_KEY) br_sha256_update(&v->hash, piece.data, piece.size);
+    if (v->number > 0) return;
+    switch (item) {
+    case MTWS__CERT_NOT_BEFORE: v->not_before = mtws__cert_time(v->cert.tag, piece); break;
+    case MTWS__CERT_NOT_AFTER: v->not_after = mtws__cert_time(v->cert.tag, piece); break;
+    case MTWS__CERT_PURPOSE:
+        v->purposes = true;
+        if ((piece.size == sizeof server_auth &&
+             memcmp(piece.data, server_auth, piece.size) == 0) ||
+            (piece.size == sizeof any_purpose && memcmp(piece.data, any_purpose, piece.size) == 0))
+            v->for_servers = true;
+        break;
+    case MTWS__CERT_DNS:
+        if (v->name != NULL && mtws__cert_matches(piece, v->name)) v->named = true;
+        break;
+    case MTWS__CERT_IP:
+        if (v->name == NULL && piece.size == v->address_size &&
+            memcmp(piece.data, v->address, piece.size) == 0)
+            v->named = true;
+        break;
+    default: break;
+    }
+}
+
+MTWS_PRIVATE void mtws__verifier_append(const br_x509_class **ctx, const unsigned char *data,
+                                        size_t size) {
+    mtws__verifier *v = (mtws__verifier *)(void *)ctx;
+    const uint8_t *at = data;
+    size_t left = v->counts ? size : 0;
+    while (left > 0) {
+        size_t used;
+        mtws__cert_item item = mtws__cert_feed(&v->cert, at, left, &used);
+        at += used;
+        left -= used;
+        if (item == MTWS__CERT_BAD) break;
+        if (item != MTWS__CERT_MORE) mtws__verifier_item(v, item);
+    }
+    if (!v->insecure) v->with.chain.vtable->append(&v->with.chain.vtable, data, size);
+    else if (v->number == 0) br_x509_decoder_push(&v->with.key, data, size);
+}
+
+MTWS_PRIVATE void mtws__verifier_end_cert(const br_x509_class **ctx) {
+    mtws__verifier *v = (mtws__verifier *)(void *)ctx;
+    uint8_t hash[br_sha256_SIZE];
+    if (!v->insecure) v->with.chain.vtable->end_cert(&v->with.chain.vtable);
+    if (v->counts && !mtws__cert_whole(&v->cert)) v->broken = true;
+    br_sha256_out(&v->hash, hash);
+    for (int i = 0; v->counts && i < v->pin_count; i++) {
+        const uint8_t *pin = v->pins + (size_t)i * sizeof hash;
+        if (memcmp(pin, hash, sizeof hash) == 0) v->pinned = true;
+    }
+    if (v->number < INT32_MAX) v->number++;
+}
+
+/* What BearSSL's engine has not said. NULL: nothing is wrong. */
+MTWS_PRIVATE const char *mtws__verifier_check(mtws__verifier *v) {
+    if (v->number == 0 || v->broken) {
+        v->result = MTWS_ERR_TLS;
+        return "a certificate of the server's chain is malformed";
+    }
+    bool early = v->not_before > v->now, late = v->now > v->not_after;
+    if (!v->insecure && (early || late)) {
+        v->result = MTWS_ERR_TLS_TIME;
+        return "the server's certificate is not valid at this time";
+    }
+    if (!v->insecure && !v->named) {
+        v->result = MTWS_ERR_TLS_NAME;
+        return "the server's certificate is for another host";
+    }
+    v->result = MTWS_ERR_TLS_TRUST;
+    if (!v->insecure && v->purposes && !v->for_servers) {
+        return "the server's certificate is not for servers (extendedKeyUsage)";
+    }
+    if (v->pin_count > 0 && !v->pinned) {
+        return "no key of the server's chain is one of options.pin_sha256";
+    }
+    v->result = MTWS_OK;
+    return NULL;
+}
+
+MTWS_PRIVATE unsigned mtws__verifier_end_chain(const br_x509_class **ctx) {
+    mtws__verifier *v = (mtws__verifier *)(void *)ctx;
+    unsigned err = v->insecure ? (unsigned)br_x509_decoder_last_error(&v->with.key)
+                               : v->with.chain.vtable->end_chain(&v->with.chain.vtable);
+    if (err != 0) {
+        v->result = mtws__verifier_result(err, &v->text);
+        return err;
+    }
+    v->text = mtws__verifier_check(v);
+    return v->text == NULL ? 0 : BR_ERR_X509_NOT_TRUSTED;
+}
+
+MTWS_PRIVATE const br_x509_pkey *mtws__verifier_get_pkey(const br_x509_class *const *ctx,
+                                                         unsigned *usages) {
+    const mtws__verifier *v = (const mtws__verifier *)(const void *)ctx;
+    if (!v->insecure) return v->with.chain.vtable->get_pkey(&v->with.chain.vtable, usages);
+    if (usages != NULL) *usages = BR_KEYTYPE_KEYX | BR_KEYTYPE_SIGN;
+    br_x509_decoder_context *decoder = (br_x509_decoder_context *)(uintptr_t)&v->with.key;
+    return br_x509_decoder_get_pkey(decoder);
+}
+
+/* ---- one connection -------------------------------------------------------------------------- */
+
+typedef enum mtws__tls_phase {
+    MTWS__TLS_NONE,
+    MTWS__TLS_BELOW,     /* the transport below is opened */
+    MTWS__TLS_HANDSHAKE, /* records go to and fro */
+    MTWS__TLS_OPEN
+} mtws__tls_phase;
+
+typedef struct mtws__tls {
+    /* kept */
+    mtws_transport lower;
+    bool exact;              /* a short read below means empty */
+    const mtws_trust *trust; /* the user's or own_trust; NULL: not loaded yet, or none */
+    mtws_trust own_trust;
+    uint8_t *trust_memory;
+    size_t trust_size;
+    mtws__identity identity;
+    uint8_t *identity_memory;
+    size_t identity_size;
+    uint8_t pins[MTWS__TLS_PINS_MAX][br_sha256_SIZE];
+    int pin_count;
+    bool insecure;
+    char server_name[MTWS__HOST_MAX + 2]; /* instead of the host; "": none */
+    const char *protocols[1];
+    br_ssl_session_parameters session; /* to be resumed; an id of no bytes: none */
+    uint64_t session_ms;               /* when it began */
+    char session_name[MTWS__HOST_MAX + 1];
+    uint16_t session_port;
+    uint64_t unix_ms; /* of the attempt */
+    uint8_t seed[MTWS__TLS_SEED_SIZE];
+
+    /* of the connection */
+    mtws__tls_phase phase;
+    bool offered; /* a session was */
+    bool resumed;
+    bool more;                     /* reading on may give something without waiting */
+    bool cut;                      /* the stream below ended, and TLS had not */
+    int ended;                     /* what reading gives for ever; 0: it has not ended */
+    char name[MTWS__HOST_MAX + 1]; /* that the certificate must bear */
+    uint16_t port;
+    char text[MTWS__TLS_TEXT_MAX]; /* why it failed */
+    size_t ahead_at, ahead_end;    /* bytes in ahead that the engine has not had */
+    mtws__verifier verifier;
+    br_ssl_client_context client;
+    uint8_t ahead[MTWS__TLS_AHEAD];
+    uint8_t input[BR_SSL_BUFSIZE_INPUT]; /* both: TLS flows in both directions at once */
+    uint8_t output[BR_SSL_BUFSIZE_OUTPUT];
+} mtws__tls;
+
+/* What the engine's errors mean. */
+MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
+    switch (err) {
+    case BR_ERR_UNSUPPORTED_VERSION: return "the server speaks no TLS 1.2, but an older version";
+    case BR_ERR_BAD_VERSION:
+    case BR_ERR_UNKNOWN_TYPE: return "the server's answer is not TLS: is this port for ws://?";
+    case BR_ERR_BAD_MAC: return "a record was changed on its way";
+    case BR_ERR_BAD_SIGNATURE: return "the server's signature is wrong";
+    case BR_ERR_NO_RANDOM: return "BearSSL has no randomness";
+    case BR_ERR_RESUME_MISMATCH: return "the server resumed a session with other parameters";
+    case BR_ERR_BAD_CIPHER_SUITE:
+    case BR_ERR_INVALID_ALGORITHM: return "the server chose an algorithm that was not offered";
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_HANDSHAKE_FAILURE:
+        return "the server refused: no cipher or curve in common, or it asks for a client "
+               "certificate";
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_PROTOCOL_VERSION:
+        return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another TLS "
+               "library "
+               "behind options.transport";
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_UNKNOWN_CA:
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_BAD_CERTIFICATE:
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_UNSUPPORTED_CERTIFICATE:
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_CERTIFICATE_REVOKED:
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_CERTIFICATE_EXPIRED:
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_CERTIFICATE_UNKNOWN:
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_ACCESS_DENIED:
+        return "the server refuses the client certificate";
+    case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_NO_APPLICATION_PROTOCOL:
+        return "the server does not speak http/1.1 (ALPN)";
+    case BR_ERR_RECV_FATAL_ALERT + 112: return "the server does not know this host's name (SNI)";
+    default: break;
+    }
+    return err >= BR_ERR_RECV_FATAL_ALERT ? "the server refused" : "the server broke TLS";
+}
+
+/* Notes why it failed. */
+MTWS_PRIVATE int mtws__tls_fail(mtws__tls *t, int result, const char *text, int err) {
+    mtws__writer w;
+    mtws__writer_open(&w, t->text, sizeof t->text);
+    mtws__writer_text(&w, text);
+    if (err >= BR_ERR_RECV_FATAL_ALERT) {
+        mtws__writer_text(&w, " (alert ");
+        mtws__writer_number(&w, (uint64_t)err & 0xff);
+        mtws__writer_text(&w, ")");
+    } else if (err != 0) {
+        mtws__writer_text(&w, " (BearSSL error ");
+        mtws__writer_number(&w, (uint64_t)err);
+        mtws__writer_text(&w, ")");
+    }
+    if (result == MTWS_ERR_TLS_TIME) {
+        const int64_t times[3] = {t->verifier.not_before, t->verifier.not_after, t->verifier.now};
+        static const char *const words[3] = {": it is so from ", " to ",
+                                             ", and this machine's clock says "};
+        for (int i = 0; i < 3; i++) {
+            char date[16];
+            mtws__cert_date(times[i], date);
+            mtws__writer_text(&w, words[i]);
+            mtws__writer_text(&w, date);
+        }
+    }
+    return result;
+}
+
+/* The engine has stopped. */
+MTWS_PRIVATE int mtws__tls_failed(mtws__tls *t) {
+    int err = br_ssl_engine_last_error(&t->client.eng);
+    t->session.session_id_len = 0; /* RFC 5246 section 7.2.2: it is not to be resumed */
+    if (t->verifier.result != MTWS_OK) {
+        return mtws__tls_fail(t, t->verifier.result, t->verifier.text, 0);
+    }
+    return mtws__tls_fail(t, MTWS_ERR_TLS, mtws__tls_error_text(err), err);
+}
+
+/* The algorithms: forward secrecy always, and authenticated ciphers before CBC, which older servers
+ * need. AES comes first where the processor has it. */
+MTWS_PRIVATE void mtws__tls_set_algorithms(br_ssl_engine_context *e) {
+    static const uint16_t aes[] = {
+        BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    };
+    static const uint16_t chacha[] = {
+        BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    };
+    static const uint16_t rest[] = {
+        BR_TLS_ECDHE_ECDSA_WITH_AES_128_CCM,        BR_TLS_ECDHE_ECDSA_WITH_AES_256_CCM,
+        BR_TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, BR_TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256,
+        BR_TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384, BR_TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384,
+    };
+    uint16_t suites[12];
+    bool fast = br_aes_x86ni_ctr_get_vtable() != NULL || br_aes_pwr8_ctr_get_vtable() != NULL;
+    memcpy(suites + (fast ? 0 : 2), aes, sizeof aes);
+    memcpy(suites + (fast ? 4 : 0), chacha, sizeof chacha);
+    memcpy(suites + 6, rest, sizeof rest);
+    br_ssl_engine_set_suites(e, suites, 12);
+    br_ssl_engine_set_hash(e, br_sha256_ID, &br_sha256_vtable);
+    br_ssl_engine_set_hash(e, br_sha384_ID, &br_sha384_vtable);
+    br_ssl_engine_set_hash(e, br_sha512_ID, &br_sha512_vtable);
+    br_ssl_engine_set_prf_sha256(e, &br_tls12_sha256_prf);
+    br_ssl_engine_set_prf_sha384(e, &br_tls12_sha384_prf);
+    br_ssl_engine_set_default_aes_gcm(e);
+    br_ssl_engine_set_default_chapol(e);
+    br_ssl_engine_set_default_aes_ccm(e);
+    br_ssl_engine_set_default_aes_cbc(e);
+    br_ssl_engine_set_default_ec(e);
+    br_ssl_engine_set_default_rsavrfy(e);
+    br_ssl_engine_set_default_ecdsa(e);
+}
+
+MTWS_PRIVATE void mtws__tls_set_verifier(mtws__tls *t) {
+    static const br_hash_class *const hashes[] = {&br_sha256_vtable, &br_sha384_vtable,
+                                                  &br_sha512_vtable};
+    static const int ids[] = {br_sha256_ID, br_sha384_ID, br_sha512_ID};
+    static const br_x509_class verifier = {
+        sizeof(mtws__verifier),  mtws__verifier_start_chain, mtws__verifier_start_cert,
+        mtws__verifier_append,   mtws__verifier_end_cert,    mtws__verifier_end_chain,
+        mtws__verifier_get_pkey,
+    };
+    mtws__verifier *v = &t->verifier;
+    br_x509_minimal_context *x = &v->with.chain;
+    v->vtable = &verifier;
+    v->insecure = t->insecure;
+    v->now = (int64_t)(t->unix_ms / 1000);
+    v->not_before = v->not_after = INT64_MIN;
+    v->pins = t->pins[0];
+    v->pin_count = t->pin_count;
+    if (t->insecure) return;
+    bool any = t->trust != NULL;
+    br_x509_minimal_init(x, &br_sha256_vtable, any ? t->trust->anchors : NULL,
+                         any ? t->trust->count : 0);
+    for (int i = 0; i < 3; i++) br_x509_minimal_set_hash(x, ids[i], hashes[i]);
+    br_x509_minimal_set_rsa(x, br_rsa_pkcs1_vrfy_get_default());
+    br_x509_minimal_set_ecdsa(x, br_ec_get_default(), br_ecdsa_vrfy_asn1_get_default());
+    br_x509_minimal_set_minrsa(x, MTWS__TLS_RSA_MIN);
+    /* Days are counted from the year 0. */
+    uint64_t days = mtws__min_u64(t->unix_ms / 86400000u + 719528u, UINT32_MAX);
+    br_x509_minimal_set_time(x, (uint32_t)days, (uint32_t)(t->unix_ms / 1000 % 86400));
+}
+
+/* What the certificate must bear: a name of DNS, or an address where the host is one. */
+MTWS_PRIVATE int mtws__tls_set_name(mtws__tls *t, const char *host) {
+    mtws__verifier *v = &t->verifier;
+    if (t->server_name[0] != 0) host = t->server_name;
+    v->address_size = mtws__os_literal(host, v->address);
+    if (v->address_size > 0) {
+        size_t size = strlen(host);
+        if (size >= sizeof t->name) return MTWS_ERR_TLS_NAME;
+        memcpy(t->name, host, size + 1);
+        return MTWS_OK;
+    }
+    if (!mtws__cert_host(t->name, host)) return MTWS_ERR_TLS_NAME;
+    v->name = t->name;
+    return MTWS_OK;
+}
+
+/* The transport below is open: makes the first record. */
+MTWS_PRIVATE int mtws__tls_begin(mtws__tls *t) {
+    br_ssl_client_context *c = &t->client;
+    br_ssl_client_zero(c);
+    br_ssl_engine_set_versions(&c->eng, BR_TLS12, BR_TLS12);
+    br_ssl_engine_set_all_flags(&c->eng, BR_OPT_NO_RENEGOTIATION | BR_OPT_FAIL_ON_ALPN_MISMATCH);
+    mtws__tls_set_algorithms(&c->eng);
+    mtws__tls_set_verifier(t);
+    br_ssl_engine_set_x509(&c->eng, &t->verifier.vtable);
+    br_ssl_engine_set_buffers_bidi(&c->eng, t->input, sizeof t->input, t->output, sizeof t->output);
+    br_ssl_engine_set_protocol_names(&c->eng, t->protocols, 1);
+    if (t->identity.kind == BR_KEYTYPE_RSA) {
+        br_ssl_client_set_single_rsa(c, t->identity.chain, t->identity.count, &t->identity.rsa,
+                                     br_rsa_pkcs1_sign_get_default());
+    } else if (t->identity.kind == BR_KEYTYPE_EC) {
+        br_ssl_client_set_single_ec(c, t->identity.chain, t->identity.count, &t->identity.ec,
+                                    BR_KEYTYPE_SIGN, BR_KEYTYPE_EC, br_ec_get_default(),
+                                    br_ecdsa_sign_asn1_get_default());
+    }
+    /* Randomness is the client's alone: BearSSL's seeder would ask nobody but the processor on x86,
+     * or open a file behind our back, and the same inputs would not give the same run. */
+    br_ssl_engine_inject_entropy(&c->eng, t->seed, sizeof t->seed);
+    mtws__tls_wipe(t->seed, sizeof t->seed);
+    c->eng.rng_os_rand_done = 1;
+    bool young = t->unix_ms >= t->session_ms && t->unix_ms - t->session_ms < MTWS__TLS_SESSION_MS;
+    bool same = strcmp(t->session_name, t->name) == 0 && t->session_port == t->port;
+    t->offered = young && same && t->session.session_id_len > 0;
+    if (t->offered) br_ssl_engine_set_session_parameters(&c->eng, &t->session);
+    if (!br_ssl_client_reset(c, t->verifier.name, t->offered)) return mtws__tls_failed(t);
+    t->phase = MTWS__TLS_HANDSHAKE;
+    return MTWS_OK;
+}
+
+/* Hands records to the transport below. 0: all of them; MTWS_IO_AGAIN: it has no room; else why it
+ * takes none. */
+MTWS_PRIVATE int mtws__tls_push(mtws__tls *t) {
+    size_t size;
+    const uint8_t *data;
+    while ((data = br_ssl_engine_sendrec_buf(&t->client.eng, &size)) != NULL) {
+        ptrdiff_t put = t->lower.write(t->lower.ctx, data, size);
+        if (put == 0) return MTWS_IO_AGAIN;
+        if (put < 0) return (int)put;
+        br_ssl_engine_sendrec_ack(&t->client.eng, (size_t)put);
+    }
+    return 0;
+}
+
+/* Gives the engine what it wants next of a record: from what was read ahead, or read for it. Bytes
+ * > 0, or what the transport below says; 0: the engine takes none now. */
+MTWS_PRIVATE ptrdiff_t mtws__tls_pull(mtws__tls *t) {
+    size_t size;
+    uint8_t *to = br_ssl_engine_recvrec_buf(&t->client.eng, &size);
+    if (to == NULL) return 0;
+    ptrdiff_t got = 1;
+    if (t->ahead_at == t->ahead_end) {
+        /* The rest of a large record goes where it is wanted, without a copy. */
+        bool direct = size >= sizeof t->ahead / 2;
+        uint8_t *room = direct ? to : t->ahead;
+        size_t room_size = direct ? size : sizeof t->ahead;
+        got = t->lower.read(t->lower.ctx, room, room_size);
+        if (got == 0) got = MTWS_IO_AGAIN;
+        t->more = got > 0 && (!t->exact || (size_t)got == room_size);
+        if (got < 0) return got;
+        if (direct) {
+            br_ssl_engine_recvrec_ack(&t->client.eng, (size_t)got);
+            return got;
+        }
+        t->ahead_at = 0;
+        t->ahead_end = (size_t)got;
+    }
+    size = mtws__min_size(size, t->ahead_end - t->ahead_at);
+    memcpy(to, t->ahead + t->ahead_at, size);
+    t->ahead_at += size;
+    br_ssl_engine_recvrec_ack(&t->client.eng, size);
+    return (ptrdiff_t)size;
+}
+
+/* Whether the engine can work on without a byte from below. */
+MTWS_PRIVATE bool mtws__tls_has_work(const mtws__tls *t) {
+    unsigned state = br_ssl_engine_current_state(&t->client.eng);
+    return (state & BR_SSL_RECVAPP) != 0 ||
+           ((state & BR_SSL_RECVREC) != 0 && t->ahead_at < t->ahead_end);
+}
+
+/* The stream below ended, or failed, during the handshake. */
+MTWS_PRIVATE int mtws__tls_broke(mtws__tls *t, ptrdiff_t result) {
+    if (result != MTWS_IO_EOF && result != MTWS_IO_ERROR) return (int)result;
+    t->cut = true;
+    return mtws__tls_fail(t, MTWS_ERR_TLS, "the connection broke during the TLS handshake", 0);
+}
+
+/* The handshake is done: its session can be resumed by the next connection. */
+MTWS_PRIVATE void mtws__tls_opened(mtws__tls *t) {
+    br_ssl_session_parameters now;
+    br_ssl_engine_get_session_parameters(&t->client.eng, &now);
+    t->resumed = t->offered && now.session_id_len == t->session.session_id_len &&
+                 memcmp(now.session_id, t->session.session_id, now.session_id_len) == 0;
+    if (!t->resumed) {
+        t->session = now;
+        t->session_ms = t->unix_ms;
+        memcpy(t->session_name, t->name, sizeof t->name);
+        t->session_port = t->port;
+    }
+    mtws__tls_wipe(&now, sizeof now);
+    t->phase = MTWS__TLS_OPEN;
+}
+
+/* One step of the handshake: at most one record of the server's, and what there is to say. What the
+ * server said last is heard where nothing can be written any more. */
+MTWS_PRIVATE int mtws__tls_step(mtws__tls *t) {
+    int pushed = mtws__tls_push(t);
+    ptrdiff_t got = 1;
+    for (int i = 0; i < 2 && got > 0; i++) { /* header, content */
+        got = mtws__tls_pull(t);
+        if (got > 0 && (pushed == 0 || pushed == MTWS_IO_AGAIN)) pushed = mtws__tls_push(t);
+    }
+    unsigned state = br_ssl_engine_current_state(&t->client.eng);
+    if (state == BR_SSL_CLOSED) {
+        if (br_ssl_engine_last_error(&t->client.eng) != 0) return mtws__tls_failed(t);
+        return mtws__tls_broke(t, MTWS_IO_EOF);
+    }
+    if (got < 0 && got != MTWS_IO_AGAIN) return mtws__tls_broke(t, got);
+    if (pushed < 0 && pushed != MTWS_IO_AGAIN && got <= 0) return mtws__tls_broke(t, pushed);
+    if ((state & BR_SSL_SENDAPP) == 0) return MTWS_IO_AGAIN;
+    mtws__tls_opened(t);
+    return 0;
+}
+
+/* Zeroes what belongs to one connection. */
+MTWS_PRIVATE void mtws__tls_reset(mtws__tls *t) {
+    t->phase = MTWS__TLS_NONE;
+    t->offered = t->resumed = t->more = t->cut = false;
+    t->ended = 0;
+    t->text[0] = t->name[0] = 0;
+    t->ahead_at = t->ahead_end = 0;
+    memset(&t->verifier, 0, sizeof t->verifier);
+}
+
+MTWS_PRIVATE int mtws__tls_open(void *ctx, const char *host, uint16_t port, bool tls) {
+    mtws__tls *t = (mtws__tls *)ctx;
+    MTWS_ASSERT(tls);
+    (void)tls;
+    if (t->phase == MTWS__TLS_NONE) {
+        mtws__tls_reset(t);
+        t->port = port;
+        if (mtws__tls_set_name(t, host) != MTWS_OK) {
+            return mtws__tls_fail(t, MTWS_ERR_TLS_NAME, "no certificate can be for such a host", 0);
+        }
+        t->phase = MTWS__TLS_BELOW;
+    }
+    if (t->phase == MTWS__TLS_BELOW) {
+        int result = t->lower.open(t->lower.ctx, host, port, false);
+        if (result != 0) return result;
+        result = mtws__tls_begin(t);
+        if (result != MTWS_OK) return result;
+    }
+    return mtws__tls_step(t);
+}
+
+/* The next record, or a part of it, for the engine. Bytes > 0, MTWS_IO_AGAIN, or how reading has
+ * ended. */
+MTWS_PRIVATE ptrdiff_t mtws__tls_fetch(mtws__tls *t) {
+    if (t->ended != 0) return t->ended;
+    if (br_ssl_engine_current_state(&t->client.eng) == BR_SSL_CLOSED) {
+        bool bad = br_ssl_engine_last_error(&t->client.eng) != 0;
+        t->ended = bad ? mtws__tls_failed(t) : MTWS_IO_EOF;
+        return t->ended;
+    }
+    mtws__tls_push(t); /* an answer to an alert; where it can't leave, reading says why */
+    if (t->ahead_at == t->ahead_end && !t->more) return MTWS_IO_AGAIN;
+    ptrdiff_t got = mtws__tls_pull(t);
+    if (got == 0) return MTWS_IO_AGAIN;
+    if (got < 0 && got != MTWS_IO_AGAIN) {
+        t->cut = got == MTWS_IO_EOF;
+        t->ended = (int)got;
+    }
+    return got;
+}
+
+/* Takes all that is there, of as many records as it needs. */
+MTWS_PRIVATE ptrdiff_t mtws__tls_read(void *ctx, void *out, size_t capacity) {
+    mtws__tls *t = (mtws__tls *)ctx;
+    uint8_t *to = (uint8_t *)out;
+    size_t total = 0;
+    ptrdiff_t got = 1;
+    t->more = true;
+    for (int reads = 0; total < capacity && got > 0 && reads < MTWS__TLS_READS;) {
+        size_t size;
+        const uint8_t *data = br_ssl_engine_recvapp_buf(&t->client.eng, &size);
+        if (data != NULL) {
+            size = mtws__min_size(size, capacity - total);
+            memcpy(to + total, data, size);
+            total += size;
+            br_ssl_engine_recvapp_ack(&t->client.eng, size);
+        } else {
+            if (t->ahead_at == t->ahead_end) reads++;
+            got = mtws__tls_fetch(t);
+        }
+    }
+    t->more = mtws__tls_has_work(t) || (got != MTWS_IO_AGAIN && t->more);
+    if (total > 0) return (ptrdiff_t)total;
+    return got > 0 ? (ptrdiff_t)MTWS_IO_AGAIN : got;
+}
+
+MTWS_PRIVATE ptrdiff_t mtws__tls_write(void *ctx, const void *data, size_t size) {
+    mtws__tls *t = (mtws__tls *)ctx;
+    const uint8_t *from = (const uint8_t *)data;
+    size_t total = 0;
+    int result = mtws__tls_push(t);
+    while (result == 0 && total < size) {
+        size_t room;
+        uint8_t *to = br_ssl_engine_sendapp_buf(&t->client.eng, &room);
+        if (to == NULL) { /* nothing can be sent on a stream that is being closed */
+            result = MTWS_IO_ERROR;
+            break;
+        }
+        room = mtws__min_size(room, size - total);
+        memcpy(to, from + total, room);
+        total += room;
+        br_ssl_engine_sendapp_ack(&t->client.eng, room);
+        br_ssl_engine_flush(&t->client.eng, 0);
+        result = mtws__tls_push(t);
+    }
+    return total > 0 ? (ptrdiff_t)total : result;
+}
+
+MTWS_PRIVATE void mtws__tls_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
+    mtws__tls *t = (mtws__tls *)ctx;
+    if (t->phase <= MTWS__TLS_BELOW) {
+        t->lower.wait(t->lower.ctx, want_read, want_write, out);
+        return;
+    }
+    unsigned state = br_ssl_engine_current_state(&t->client.eng);
+    if (t->phase == MTWS__TLS_HANDSHAKE) want_read = true;
+    bool write = (state & BR_SSL_SENDREC) != 0 || (want_write && (state & BR_SSL_SENDAPP) != 0);
+    bool read = want_read && ((state & BR_SSL_RECVREC) != 0 || state == BR_SSL_CLOSED);
+    t->lower.wait(t->lower.ctx, read, write, out);
+    if (want_read && mtws__tls_has_work(t)) out->timeout_ms = 0;
+}
+
+/* Nothing will be written any more: the peer hears of it as far as there is room. */
+MTWS_PRIVATE void mtws__tls_finish(mtws__tls *t) {
+    if (t->phase != MTWS__TLS_OPEN) return;
+    mtws__tls_push(t); /* the engine makes its close_notify where nothing waits before it */
+    br_ssl_engine_close(&t->client.eng);
+    mtws__tls_push(t);
+}
+
+MTWS_PRIVATE void mtws__tls_close(void *ctx) {
+    mtws__tls *t = (mtws__tls *)ctx;
+    mtws__tls_finish(t);
+    bool below = t->phase != MTWS__TLS_NONE;
+    t->phase = MTWS__TLS_NONE;
+    mtws__tls_wipe(&t->client, sizeof t->client); /* its keys */
+    if (below) t->lower.close(t->lower.ctx);
+}
+
+/* MTWS_TLS_MEMORY_SIZE and MTWS_PEM_MEMORY_SIZE promise that these hold. */
+typedef char mtws__check_tls[sizeof(mtws__tls) + 16 <= MTWS_TLS_MEMORY_SIZE ? 1 : -1];
+typedef char mtws__check_trust[sizeof(mtws_trust) + 32 <= MTWS_PEM_MEMORY_SIZE(0) ? 1 : -1];
+
+/* ---- what the client calls ------------------------------------------------------------------- */
+
+typedef struct mtws__tls_layout {
+    size_t identity, trust; /* bytes behind the struct */
+} mtws__tls_layout;
+
+/* Bytes that these options need; 0: none. */
+MTWS_PRIVATE size_t mtws__tls_room(const mtws_options *o, mtws__tls_layout *l) {
+    l->identity = mtws__identity_room(o);
+    bool own = o->trust == NULL && !o->insecure_skip_verify;
+    l->trust = own ? mtws__trust_room(o->ca_file, o->ca_pem) : 0;
+    if (l->identity > SIZE_MAX / 8 || l->trust > SIZE_MAX / 8) return SIZE_MAX / 4;
+    return sizeof(mtws__tls) + l->identity + l->trust;
+}
+
+/* Loads the anchors that the client has for itself, unless it has them, or some of the user's. */
+MTWS_PRIVATE mtws_result mtws__tls_load(mtws__tls *t, const char *ca_file, const char *ca_pem,
+                                        const char **path) {
+    *path = NULL;
+    if (t->insecure || t->trust != NULL) return MTWS_OK;
+    if (t->trust_size == 0)
+        return MTWS_ERR_TLS_TRUST; /* options.ca_file is "", or nothing was there */
+    mtws_result result =
+        mtws__trust_load(&t->own_trust, t->trust_memory, t->trust_size, ca_file, ca_pem, path);
+    if (result == MTWS_OK) t->trust = &t->own_trust;
+    return result;
+}
+
+/* Takes the options over, in mtws__tls_room's bytes of memory. Where they are bad *wrong says
+ * why. */
+MTWS_PRIVATE mtws_result mtws__tls_create(mtws__tls *t, const mtws_options *o,
+                                          const mtws__tls_layout *l, const char **wrong) {
+    const char *list = o->pin_sha256, *path;
+    uint8_t pin[br_sha256_SIZE], address[16];
+    memset(t, 0, offsetof(mtws__tls, ahead)); /* the buffers' pages are left untouched */
+    char name[MTWS__HOST_MAX + 1];
+    t->protocols[0] = "http/1.1";
+    t->insecure = o->insecure_skip_verify;
+    t->trust = o->trust;
+    t->identity_memory = (uint8_t *)(t + 1);
+    t->identity_size = l->identity;
+    t->trust_memory = t->identity_memory + l->identity;
+    t->trust_size = l->trust;
+    int more = 0;
+    while (list != NULL && (more = mtws__cert_pin(&list, pin)) > 0) {
+        if (t->pin_count == MTWS__TLS_PINS_MAX) break;
+        memcpy(t->pins[t->pin_count++], pin, sizeof pin);
+    }
+    *wrong = NULL;
+    if (more != 0 || (list != NULL && t->pin_count == 0)) {
+        *wrong = "options.pin_sha256 is no list of 1 to 8 pins, 44 characters of base64 each";
+    } else if (o->server_name != NULL && mtws__os_literal(o->server_name, address) == 0 &&
+               !mtws__cert_host(name, o->server_name)) {
+        *wrong = "options.server_name is no name of a host";
+    } else if ((o->client_cert_pem == NULL) != (o->client_key_pem == NULL)) {
+        *wrong = "options.client_cert_pem and client_key_pem go together";
+    } else if (o->client_cert_pem != NULL) {
+        *wrong = mtws__identity_load(&t->identity, t->identity_memory, l->identity, o);
+    }
+    if (*wrong != NULL) return MTWS_ERR_ARGUMENT;
+    if (o->server_name != NULL) {
+        memcpy(t->server_name, o->server_name, strlen(o->server_name) + 1);
+    }
+    bool asked =
+        o->trust == NULL && ((o->ca_file != NULL && o->ca_file[0] != 0) || o->ca_pem != NULL);
+    if (!asked) return MTWS_OK;
+    mtws_result result = mtws__tls_load(t, o->ca_file, o->ca_pem, &path);
+    if (result != MTWS_OK) *wrong = "options.ca_file or ca_pem has no certificate that can be used";
+    return result;
+}
+
+/* Before each opening: what lies below, fresh randomness, and the wall clock. */
+MTWS_PRIVATE void mtws__tls_prepare(mtws__tls *t, const mtws_transport *lower, bool exact,
+                                    const uint8_t seed[MTWS__TLS_SEED_SIZE], uint64_t unix_ms) {
+    t->lower = *lower;
+    t->exact = exact;
+    t->unix_ms = unix_ms;
+    memcpy(t->seed, seed, sizeof t->seed);
+}
+
+/* Other anchors, in the middle of a handshake too. What was trusted before is asked anew. */
+MTWS_PRIVATE void mtws__tls_set_trust(mtws__tls *t, const mtws_trust *trust) {
+    t->trust = trust;
+    t->session.session_id_len = 0;
+    if (t->phase != MTWS__TLS_HANDSHAKE || t->insecure) return;
+    t->verifier.with.chain.trust_anchors = trust->anchors;
+    t->verifier.with.chain.trust_anchors_num = trust->count;
+}
+
+/* Bytes of records that have not left. */
+MTWS_PRIVATE size_t mtws__tls_unsent(const mtws__tls *t) {
+    size_t size = 0;
+    if (t->phase == MTWS__TLS_OPEN) br_ssl_engine_sendrec_buf(&t->client.eng, &size);
+    return size;
+}
+
+/* What was agreed, for the log. */
+MTWS_PRIVATE void mtws__tls_describe(const mtws__tls *t, char *out, size_t capacity) {
+    snprintf(out, capacity, "TLS 1.2, cipher suite 0x%04X, %s%s", (unsigned)t->session.cipher_suite,
+             t->resumed ? "resumed" : "full handshake", t->insecure ? ", NOT VERIFIED" : "");
+}
+
+MTWS_PRIVATE void mtws__tls_transport(mtws__tls *t, mtws_transport *out) {
+    out->open = mtws__tls_open;
+    out->read = mtws__tls_read;
+    out->write = mtws__tls_write;
+    out->wait = mtws__tls_wait;
+    out->close = mtws__tls_close;
+    out->ctx = t;
+}
+
+/* The secrets of what is kept. */
+MTWS_PRIVATE void mtws__tls_destroy(mtws__tls *t) {
+    if (t == NULL) return;
+    mtws__tls_wipe(&t->session, sizeof t->session);
+    mtws__tls_wipe(t->identity_memory, t->identity_size);
+}
+
+MTWS_PRIVATE size_t mtws__tls_anchors(const mtws__tls *t) {
+    return t->trust == NULL ? 0 : t->trust->count;
+}
+
+MTWS_PRIVATE bool mtws__tls_more(const mtws__tls *t) { return t->more; }
+
+/* Why it failed, or "". */
+MTWS_PRIVATE const char *mtws__tls_text(const mtws__tls *t) {
+    return t->cut && t->text[0] == 0 ? "it ended without TLS's close_notify" : t->text;
+}
+
+#else /* A build without BearSSL: no client has an mtws__tls, whatever one would do. */
+
+enum { MTWS__TLS_SEED_SIZE = 32 };
+
+typedef struct mtws__tls {
+    char nothing;
+} mtws__tls;
+
+typedef struct mtws__tls_layout {
+    char nothing;
+} mtws__tls_layout;
+
+MTWS_PRIVATE size_t mtws__tls_room(const mtws_options *o, mtws__tls_layout *l) {
+    (void)o;
+    l->nothing = 0;
+    return 0;
+}
+
+MTWS_PRIVATE mtws_result mtws__tls_create(mtws__tls *t, const mtws_options *o,
+                                          const mtws__tls_layout *l, const char **wrong) {
+    (void)t, (void)o, (void)l, (void)wrong;
+    return MTWS_OK;
+}
+
+MTWS_PRIVATE mtws_result mtws__tls_load(mtws__tls *t, const char *ca_file, const char *ca_pem,
+                                        const char **path) {
+    (void)t, (void)ca_file, (void)ca_pem, (void)path;
+    return MTWS_ERR_TLS;
+}
+
+MTWS_PRIVATE void mtws__tls_prepare(mtws__tls *t, const mtws_transport *lower, bool exact,
+                                    const uint8_t *seed, uint64_t unix_ms) {
+    (void)t, (void)lower, (void)exact, (void)seed, (void)unix_ms;
+}
+
+MTWS_PRIVATE void mtws__tls_transport(mtws__tls *t, mtws_transport *out) { (void)t, (void)out; }
+
+MTWS_PRIVATE void mtws__tls_describe(const mtws__tls *t, char *out, size_t capacity) {
+    (void)t, (void)out, (void)capacity;
+}
+
+MTWS_PRIVATE const char *mtws__tls_text(const mtws__tls *t) {
+    (void)t;
+    return "";
+}
+
+MTWS_PRIVATE size_t mtws__trust_required(const char *ca_file, const char *ca_pem) {
+    return (void)ca_file, (void)ca_pem, (size_t)0;
+}
+
+MTWS_PRIVATE mtws_result mtws__trust_make(mtws_trust **out, const char *ca_file, const char *ca_pem,
+                                          void *memory, size_t size) {
+    (void)out, (void)ca_file, (void)ca_pem, (void)memory, (void)size;
+    return MTWS_ERR_TLS;
+}
+
+MTWS_PRIVATE void **mtws__trust_block(mtws_trust *trust) { return (void **)(void *)trust; }
+MTWS_PRIVATE size_t mtws__trust_anchors(const mtws_trust *trust) { return (void)trust, (size_t)0; }
+MTWS_PRIVATE void mtws__tls_set_trust(mtws__tls *t, const mtws_trust *trust) {
+    (void)t, (void)trust;
+}
+
+MTWS_PRIVATE size_t mtws__tls_anchors(const mtws__tls *t) { return (void)t, (size_t)0; }
+MTWS_PRIVATE size_t mtws__tls_unsent(const mtws__tls *t) { return (void)t, (size_t)0; }
+MTWS_PRIVATE bool mtws__tls_more(const mtws__tls *t) { return (void)t, false; }
+MTWS_PRIVATE int mtws__tls_push(mtws__tls *t) { return (void)t, 0; }
+MTWS_PRIVATE void mtws__tls_finish(mtws__tls *t) { (void)t; }
+MTWS_PRIVATE void mtws__tls_destroy(mtws__tls *t) { (void)t; }
+
+#endif
+
+/* What of the options is for our own TLS; NULL: nothing is. */
+MTWS_PRIVATE const char *mtws__tls_option(const mtws_options *o) {
+    if (o->trust != NULL) return "trust";
+    if (o->ca_file != NULL) return "ca_file";
+    if (o->ca_pem != NULL) return "ca_pem";
+    if (o->client_cert_pem != NULL) return "client_cert_pem";
+    if (o->client_key_pem != NULL) return "client_key_pem";
+    if (o->pin_sha256 != NULL) return "pin_sha256";
+    if (o->server_name != NULL) return "server_name";
+    return o->insecure_skip_verify ? "insecure_skip_verify" : NULL;
+}
+
+/* ==========================================================================
  * >>client
  * uses: platform, bytes, names, base64, utf8, json, random, url, http, handshake, frame, message,
- *       queue, backoff, heartbeat, net, proxy
+ *       queue, backoff, heartbeat, net, proxy, tls
  * The state machine, and what drives it: one table, one function that changes the state, one that
  * resets what belongs to a connection.
  */
@@ -4677,6 +6573,7 @@ typedef struct mtws__failure {
 typedef struct mtws__connection {
     mtws__phase phase;
     bool transport_open; /* the transport's open was called, so its close must be */
+    bool secure;         /* the transport is our own TLS over our own network */
     bool readable;       /* a read may give something without waiting */
     bool drained;        /* the last read said that there is no more */
     bool blocked;        /* the last write said that there is no room */
@@ -4727,9 +6624,10 @@ struct mtws_client {
     mtws_options options; /* defaults resolved */
     mtws_transport transport;
     mtws__net net;
-    mtws__proxy proxy; /* of the attempt under way, or the last */
-    bool own_net;      /* transport leads to net: a short read means empty, it can be half closed */
-    void *block;       /* to be given to MTWS_FREE; NULL: the caller's own */
+    mtws__proxy proxy;    /* of the attempt under way, or the last */
+    mtws__tls *tls_layer; /* over net and proxy; NULL: wss:// can't be spoken */
+    bool own_net;         /* transport leads to net: bytes that were not taken are nowhere kept */
+    void *block;          /* to be given to MTWS_FREE; NULL: the caller's own */
     int wake[2];
     bool in_hook; /* a hook of the user's is running: it may not call back */
 
@@ -4865,17 +6763,19 @@ MTWS_PRIVATE uint64_t mtws__client_fresh_us(mtws_client *ws) {
     return mtws__max_u64(mtws__client_clock_us(ws), ws->now_us);
 }
 
+/* From the random source; false where it fails. */
+MTWS_PRIVATE bool mtws__client_entropy(mtws_client *ws, uint8_t *out, size_t size) {
+    if (ws->options.random.fill == NULL) return mtws__os_entropy(out, size);
+    ws->in_hook = true;
+    bool ok = ws->options.random.fill(ws->options.random.ctx, out, size);
+    ws->in_hook = false;
+    return ok;
+}
+
 /* Seeds the generator: at each attempt, so that no two processes or connections share its keys. */
 MTWS_PRIVATE bool mtws__client_seed(mtws_client *ws) {
     uint8_t seed[32];
-    bool ok;
-    if (ws->options.random.fill == NULL) {
-        ok = mtws__os_entropy(seed, sizeof seed);
-    } else {
-        ws->in_hook = true;
-        ok = ws->options.random.fill(ws->options.random.ctx, seed, sizeof seed);
-        ws->in_hook = false;
-    }
+    bool ok = mtws__client_entropy(ws, seed, sizeof seed);
     if (ok) mtws__random_seed(&ws->random, seed);
     memset(seed, 0, sizeof seed);
     ws->seeded = ws->seeded || ok;
@@ -5252,7 +7152,9 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
 MTWS_PRIVATE size_t mtws__client_unsent(const mtws_client *ws) {
     if (!ws->own_net) return 0;
     uint64_t sent = ws->stats.bytes_sent;
-    uint64_t arrived = sent - mtws__min_u64(sent, mtws__os_unsent(ws->net.fd));
+    size_t unsent = mtws__os_unsent(ws->net.fd);
+    if (ws->connection.secure) unsent += mtws__tls_unsent(ws->tls_layer);
+    uint64_t arrived = sent - mtws__min_u64(sent, unsent);
     uint64_t asked = ws->connection.question_at;
     return (size_t)(asked - mtws__min_u64(asked, arrived));
 }
@@ -5317,8 +7219,8 @@ MTWS_PRIVATE void mtws__client_end_output(mtws_client *ws, ptrdiff_t result) {
 MTWS_PRIVATE void mtws__client_blame_transport(mtws_client *ws, ptrdiff_t result) {
     mtws__connection *c = &ws->connection;
     if (result >= 0 || result == MTWS_IO_EOF || result == MTWS_IO_ERROR || c->doomed) return;
-    mtws__client_set_failure(ws, (mtws_result)result, "the transport failed: %s",
-                             mtws__result_text((int)result));
+    const char *text = c->secure ? mtws__tls_text(ws->tls_layer) : mtws__result_text((int)result);
+    mtws__client_set_failure(ws, (mtws_result)result, "the transport failed: %s", text);
     c->doomed = true;
 }
 
@@ -5350,6 +7252,8 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
             mtws__client_end_output(ws, put);
         }
     }
+    if (c->secure)
+        mtws__tls_push(ws->tls_layer); /* what is left of records; errors are met by reading */
     c->flushed_us = ws->now_us;
     c->handed_size = 0;
     c->handed_count = 0;
@@ -5373,14 +7277,15 @@ MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
             ws->stats.bytes_received += (uint64_t)got;
             c->unparsed = true;
             mtws__client_heart(ws)->alive_us = ws->now_us;
-            /* Plain TCP gives all it has, so a short read saves the one that says AGAIN. */
+            /* TCP gives all it has, so a short read saves the one that says AGAIN. */
             c->drained = ws->own_net && (size_t)got < room;
+            if (c->secure) c->drained = !mtws__tls_more(ws->tls_layer);
             c->readable = !c->drained;
             if (ws->own_net) return;
             c->readable = true;
         } else if (got == MTWS_IO_AGAIN || got == 0) {
-            c->drained = true;
-            c->readable = false;
+            c->drained = !c->secure || !mtws__tls_more(ws->tls_layer);
+            c->readable = !c->drained;
             return;
         } else {
             c->input_ended = true;
@@ -5429,8 +7334,8 @@ MTWS_PRIVATE void mtws__client_fail_attempt(mtws_client *ws, mtws_result result)
         what = mtws__os_resolve_text(ws->net.error);
     } else if (ws->own_net && result == MTWS_ERR_CONNECT) {
         what = mtws__os_error_text(ws->net.error);
-    } else if (ws->own_net && result == MTWS_ERR_TLS) {
-        what = "this build has no TLS: give options.transport one, or use ws://";
+    } else if (ws->connection.secure && mtws__tls_text(ws->tls_layer)[0] != 0) {
+        what = mtws__tls_text(ws->tls_layer);
     }
     if (mtws__client_is_offline(ws)) {
         result = MTWS_ERR_OFFLINE;
@@ -5489,6 +7394,19 @@ MTWS_PRIVATE void mtws__client_make_request(mtws_client *ws, const char *host_fi
     c->request_size = w.size;
 }
 
+/* Puts TLS of our own over what the attempt goes through, where its URL asks for it. False: the
+ * random source failed. */
+MTWS_PRIVATE bool mtws__client_secure(mtws_client *ws) {
+    uint8_t seed[MTWS__TLS_SEED_SIZE];
+    ws->connection.secure = ws->own_net && ws->attempt_tls && ws->tls_layer != NULL;
+    if (!ws->connection.secure) return true;
+    if (!mtws__client_entropy(ws, seed, sizeof seed)) return false;
+    mtws__tls_prepare(ws->tls_layer, &ws->transport, true, seed, mtws__client_unix_ms(ws));
+    mtws__tls_transport(ws->tls_layer, &ws->transport);
+    memset(seed, 0, sizeof seed);
+    return true;
+}
+
 MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     if (ws->attempt < INT32_MAX) ws->attempt++;
     ws->retry_asked = false;
@@ -5500,7 +7418,7 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     mtws__client_aim(ws, ws->host, ws->port, ws->tls);
     ws->redirects = 0;
     ws->foreign = false;
-    if (!mtws__client_seed(ws)) {
+    if (!mtws__client_seed(ws) || !mtws__client_secure(ws)) {
         mtws__client_set_failure(ws, MTWS_ERR_ENTROPY, "the system's random source failed");
         mtws__client_end(ws, MTWS__CAUSE_FAILED);
         return;
@@ -5510,6 +7428,69 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     mtws__client_make_request(ws, ws->texts + ws->host_field_at, ws->texts + ws->target_at);
     mtws__client_where(ws, where, sizeof where);
     mtws__log(ws, MTWS_LOG_INFO, "attempt", "attempt %d: connecting to %s", ws->attempt, where);
+}
+
+/* Takes over the options of TLS, in memory for it; size 0: there is no TLS of our own. */
+MTWS_PRIVATE mtws_result mtws__client_start_tls(mtws_client *ws, uint8_t *memory, size_t size,
+                                                const mtws__tls_layout *layout) {
+    mtws_options *o = &ws->options;
+    const char *option = mtws__tls_option(o), *wrong;
+    mtws_result result = MTWS_OK;
+    if (size > 0) {
+        mtws__tls *tls = (mtws__tls *)(void *)memory;
+        result = mtws__tls_create(tls, o, layout, &wrong);
+        if (result == MTWS_OK) ws->tls_layer = tls;
+        else mtws__log(ws, MTWS_LOG_ERROR, "bad_tls_option", "%s", wrong);
+    } else if (option != NULL) {
+        result = ws->own_net ? MTWS_ERR_TLS : MTWS_ERR_ARGUMENT;
+        mtws__log(ws, MTWS_LOG_ERROR, "bad_tls_option", "options.%s does nothing %s", option,
+                  ws->own_net ? "in a build without MTWS_BEARSSL" : "beside options.transport");
+    }
+    if (result == MTWS_OK && o->insecure_skip_verify) {
+        mtws__log(ws, MTWS_LOG_WARN, "tls_insecure",
+                  "options.insecure_skip_verify: nobody will check whom wss:// talks to");
+    }
+    o->ca_file = o->ca_pem = o->client_cert_pem = o->client_key_pem = NULL;
+    o->pin_sha256 = o->server_name = NULL;
+    return result;
+}
+
+/* There is a wss:// URL. MTWS_OK, or why it can't be. */
+MTWS_PRIVATE mtws_result mtws__client_need_tls(mtws_client *ws) {
+    const char *path;
+    if (!ws->own_net && ws->proxy_text[0] == 0) return MTWS_OK;
+    if (!ws->own_net) {
+        mtws__log(ws, MTWS_LOG_ERROR, "no_tls",
+                  "wss:// through options.proxy: options.transport does the TLS, so it must go "
+                  "through the proxy itself; see mtws_net_set_proxy");
+        return MTWS_ERR_TLS;
+    }
+    if (ws->tls_layer == NULL) {
+        mtws__log(ws, MTWS_LOG_ERROR, "no_tls",
+                  "wss:// needs MTWS_BEARSSL to be defined where MTWS_IMPLEMENTATION is, and "
+                  "-lbearssl; or options.transport with another TLS library");
+        return MTWS_ERR_TLS;
+    }
+    mtws_result result = mtws__tls_load(ws->tls_layer, NULL, NULL, &path);
+    if (result != MTWS_OK) {
+        mtws__log(ws, MTWS_LOG_ERROR, "no_trust",
+                  "there are no roots to trust (%s): set options.ca_file, ca_pem or trust",
+                  path == NULL ? "no file of them was found" : path);
+    } else if (path != NULL) {
+        mtws__log(ws, MTWS_LOG_INFO, "trust", "%u roots from %s",
+                  (unsigned)mtws__tls_anchors(ws->tls_layer), path);
+    }
+    return result;
+}
+
+MTWS_PRIVATE void mtws__client_log_tls(mtws_client *ws) {
+    char text[MTWS__LOG_MAX];
+    mtws__tls_describe(ws->tls_layer, text, sizeof text);
+    bool insecure = ws->options.insecure_skip_verify;
+    mtws__log(ws, insecure ? MTWS_LOG_WARN : MTWS_LOG_DEBUG, insecure ? "tls_insecure" : "tls_open",
+              "%s: %s%s", ws->attempt_host, text,
+              insecure ? "; options.insecure_skip_verify lets anybody on the way read and write"
+                       : "");
 }
 
 MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
@@ -5531,6 +7512,7 @@ MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
         mtws__client_fail_attempt(ws, failed);
         return;
     }
+    if (c->secure) mtws__client_log_tls(ws);
     mtws__log(ws, MTWS_LOG_DEBUG, "transport_open",
               "connected to %s, port %u: asking for the upgrade", ws->attempt_host,
               (unsigned)ws->attempt_port);
@@ -5576,14 +7558,9 @@ MTWS_PRIVATE void mtws__client_asked_url(const mtws_client *ws, mtws__url *url) 
     url->query.size = target.size - 1;
 }
 
-/* Whether a wss:// URL leads nowhere. */
-MTWS_PRIVATE bool mtws__client_lacks_tls(const mtws_client *ws) {
-    return ws->own_net || ws->proxy_text[0] != 0;
-}
-
 /* Where a redirect leads. NULL: *url says it, lying in what the writer wrote; else why it is not
  * followed. */
-MTWS_PRIVATE const char *mtws__client_read_redirect(const mtws_client *ws, mtws__writer *w,
+MTWS_PRIVATE const char *mtws__client_read_redirect(mtws_client *ws, mtws__writer *w,
                                                     mtws__url *url) {
     const mtws__http *h = &ws->connection.http;
     bool twice = false;
@@ -5604,7 +7581,9 @@ MTWS_PRIVATE const char *mtws__client_read_redirect(const mtws_client *ws, mtws_
     if (!ok || !mtws__url_parse(url, text)) return "a redirect to what no WebSocket can be";
     if (url->userinfo.data != NULL) return "a redirect with a password in its Location";
     if (ws->attempt_tls && !url->tls) return "a redirect from wss:// to ws://";
-    if (url->tls && mtws__client_lacks_tls(ws)) return "a redirect to wss://, and there is no TLS";
+    if (url->tls && mtws__client_need_tls(ws) != MTWS_OK) {
+        return "a redirect to wss://, and there is no TLS, or nobody to trust";
+    }
     return NULL;
 }
 
@@ -5645,6 +7624,7 @@ MTWS_PRIVATE const char *mtws__client_redirect(mtws_client *ws) {
     bool same = strcmp(host, ws->host) == 0 && url.port == ws->port && url.tls == ws->tls;
     if (!same) ws->foreign = true;
     mtws__client_aim(ws, host, url.port, url.tls);
+    if (!mtws__client_secure(ws)) return "a redirect, and the random source failed";
     mtws__client_make_request(ws, host_field, target);
     mtws__client_where(ws, where, sizeof where);
     mtws__log(ws, MTWS_LOG_INFO, "redirect", "redirect %d: connecting to %s", ws->redirects, where);
@@ -5793,6 +7773,12 @@ MTWS_PRIVATE void mtws__client_make_close(mtws_client *ws, uint16_t code, const 
     mtws__log(ws, MTWS_LOG_DEBUG, "close_sent", "closing with %u", (unsigned)code);
 }
 
+/* No byte of ours follows. */
+MTWS_PRIVATE void mtws__client_half_close(mtws_client *ws) {
+    if (ws->connection.secure) mtws__tls_finish(ws->tls_layer);
+    else if (ws->own_net) mtws__os_shutdown(ws->net.fd, false);
+}
+
 /* The server broke the protocol: what is written stays, a Close says why, then we end it. */
 MTWS_PRIVATE void mtws__client_violation(mtws_client *ws, mtws_result result, const char *text) {
     mtws__connection *c = &ws->connection;
@@ -5806,7 +7792,7 @@ MTWS_PRIVATE void mtws__client_violation(mtws_client *ws, mtws_result result, co
     c->deadline_us = mtws__add_u64(ws->now_us, MTWS__LINGER_US);
     if (ws->stopping) c->deadline_us = mtws__min_u64(c->deadline_us, ws->stop_deadline_us);
     mtws__client_flush(ws);
-    if (c->close_written && ws->own_net) mtws__os_shutdown(ws->net.fd, false);
+    if (c->close_written) mtws__client_half_close(ws);
 }
 
 MTWS_PRIVATE void mtws__client_on_close(mtws_client *ws) {
@@ -6134,8 +8120,10 @@ MTWS_PRIVATE void mtws__client_on_end(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     mtws__client_blame_transport(ws, c->output_result);
     if (!c->doomed && !(c->close_heard && c->close_made)) {
-        const char *why = ws->own_net && ws->net.error != 0 ? mtws__os_error_text(ws->net.error)
-                                                            : "end of stream";
+        const char *why = "end of stream";
+        if (ws->own_net && ws->net.error != 0) why = mtws__os_error_text(ws->net.error);
+        else if (c->secure && mtws__tls_text(ws->tls_layer)[0] != 0)
+            why = mtws__tls_text(ws->tls_layer);
         mtws__client_set_failure(ws, MTWS_ERR_RESET,
                                  "the connection broke without a Close frame: %s", why);
     }
@@ -6222,7 +8210,7 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
     if (c->phase == MTWS__PHASE_LINGERING) {
         if (!c->close_written) {
             mtws__client_flush(ws);
-            if (c->close_written && ws->own_net) mtws__os_shutdown(ws->net.fd, false);
+            if (c->close_written) mtws__client_half_close(ws);
         }
         mtws__client_read(ws);
         mtws__client_discard(ws);
@@ -6673,7 +8661,7 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
 /* ==========================================================================
  * >>public
  * uses: platform, bytes, names, utf8, json, random, url, http, handshake, frame, message, queue,
- *       net, proxy, way, client
+ *       net, proxy, way, tls, client
  * The functions of api, in its order.
  */
 
@@ -6685,6 +8673,8 @@ typedef struct mtws__layout { /* where things lie in the one block */
     size_t entries[MTWS__SOURCES], entry_count[MTWS__SOURCES];
     size_t rings[MTWS__SOURCES], ring_size[MTWS__SOURCES];
     size_t message;
+    size_t tls, tls_size; /* 0: none */
+    mtws__tls_layout tls_layout;
     size_t total; /* with what any alignment of the block may cost */
 } mtws__layout;
 
@@ -6773,6 +8763,8 @@ MTWS_PRIVATE bool mtws__layout_make(const mtws_options *o, mtws__layout *l) {
     }
     if (o->max_message_size > SIZE_MAX / 4) return false;
     l->message = mtws__layout_take(l, o->max_message_size + MTWS__READ_AHEAD + 1);
+    if (o->transport.open == NULL) l->tls_size = mtws__tls_room(o, &l->tls_layout);
+    l->tls = mtws__layout_take(l, l->tls_size);
     l->total += MTWS__ALIGNMENT - 1;
     return l->total < SIZE_MAX / 4;
 }
@@ -6862,13 +8854,9 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
         mtws__log(ws, MTWS_LOG_ERROR, "bad_url", "not a URL of WebSockets: %s", url.wrong);
         return MTWS_ERR_URL;
     }
-    if (url.tls && mtws__client_lacks_tls(ws)) {
-        mtws__log(ws, MTWS_LOG_ERROR, "no_tls",
-                  ws->own_net
-                      ? "wss:// needs options.transport: this version has no TLS of its own"
-                      : "wss:// through options.proxy: options.transport does the TLS, so it "
-                        "must go through the proxy itself; see mtws_net_set_proxy");
-        return MTWS_ERR_TLS;
+    if (url.tls) {
+        mtws_result result = mtws__client_need_tls(ws);
+        if (result != MTWS_OK) return result;
     }
     mtws__writer_open(&w, scratch, sizeof scratch);
     mtws__url_put_host(&w, &url, url.port != (url.tls ? 443 : 80));
@@ -6988,6 +8976,8 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
                          i != MTWS__MAIN);
     }
     ws->message.data = base + layout.message;
+    result = mtws__client_start_tls(ws, base + layout.tls, layout.tls_size, &layout.tls_layout);
+    if (result != MTWS_OK) return result;
     ws->now_us = mtws__client_clock_us(ws);
     ws->due_us = UINT64_MAX;
     mtws__client_reset_connection(ws);
@@ -7001,6 +8991,7 @@ MTWS_API void mtws_destroy(mtws_client *ws) {
     if (ws == NULL) return;
     MTWS_ASSERT(!ws->in_hook);
     if (ws->connection.transport_open) ws->transport.close(ws->transport.ctx);
+    mtws__tls_destroy(ws->tls_layer);
     mtws__net_sweep(&ws->net);
     mtws__os_wake_close(ws->wake);
     if (ws->watch >= 0) mtws__os_close(ws->watch);
@@ -7100,6 +9091,48 @@ MTWS_API mtws_result mtws_proxy_from_environment(const char *text, char *out, si
     mtws_result result = w.full ? MTWS_ERR_TOO_BIG : mtws__proxy_check(out);
     if (result != MTWS_OK) out[0] = 0;
     return result == MTWS_ERR_URL ? MTWS_ERR_PROXY : result;
+}
+
+/* ---- whom wss:// trusts ---------------------------------------------------------------------- */
+
+MTWS_API mtws_result mtws_trust_create(mtws_trust **out, const char *ca_file, const char *ca_pem) {
+    if (out == NULL) return MTWS_ERR_ARGUMENT;
+    *out = NULL;
+    size_t size = mtws__trust_required(ca_file, ca_pem);
+    if (size == 0) return MTWS_ERR_TLS;
+    void *block = MTWS_MALLOC(size);
+    if (block == NULL) return MTWS_ERR_MEMORY;
+    mtws_result result = mtws__trust_make(out, ca_file, ca_pem, block, size);
+    if (result != MTWS_OK) MTWS_FREE(block);
+    else *mtws__trust_block(*out) = block;
+    return result;
+}
+
+MTWS_API mtws_result mtws_trust_create_in(mtws_trust **out, const char *ca_file, const char *ca_pem,
+                                          void *memory, size_t size) {
+    if (out == NULL) return MTWS_ERR_ARGUMENT;
+    *out = NULL;
+    if (memory == NULL) return MTWS_ERR_ARGUMENT;
+    return mtws__trust_make(out, ca_file, ca_pem, memory, size);
+}
+
+MTWS_API size_t mtws_trust_memory_required(const char *ca_file, const char *ca_pem) {
+    return mtws__trust_required(ca_file, ca_pem);
+}
+
+MTWS_API size_t mtws_trust_count(const mtws_trust *trust) { return mtws__trust_anchors(trust); }
+
+MTWS_API void mtws_trust_destroy(mtws_trust *trust) {
+    void *block = trust == NULL ? NULL : *mtws__trust_block(trust);
+    if (block != NULL) MTWS_FREE(block);
+}
+
+MTWS_API mtws_result mtws_set_trust(mtws_client *ws, const mtws_trust *trust) {
+    MTWS_ASSERT(!ws->in_hook);
+    if (ws->tls_layer == NULL) return MTWS_ERR_TLS;
+    if (trust == NULL) return MTWS_ERR_ARGUMENT;
+    mtws__tls_set_trust(ws->tls_layer, trust);
+    return MTWS_OK;
 }
 
 /* ---- the pump -------------------------------------------------------------------------------- */
