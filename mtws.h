@@ -5303,7 +5303,7 @@ MTWS_PRIVATE uint8_t *mtws__arena_copy(mtws__arena *a, const uint8_t *data, size
 /* What PEM of so many bytes turns into: three bytes of four, and no certificate has less beside its
  * name and key than an anchor takes beside them. */
 MTWS_PRIVATE size_t mtws__loader_room(size_t pem_size) {
-    return pem_size > SIZE_MAX / 8 ? SIZE_MAX / 8 : MTWS_PEM_MEMORY_SIZE(pem_size);
+    return pem_size > SIZE_MAX / 8 ? SIZE_MAX / 8 : pem_size / 4 * 3 + 64;
 }
 
 MTWS_PRIVATE void mtws__loader_open(mtws__loader *l, uint8_t *memory, size_t size) {
@@ -5571,11 +5571,12 @@ MTWS_PRIVATE bool mtws__identity_fits(const mtws__identity *id) {
     mtws__key_parse(info, &key);
     uint8_t own[BR_X509_BUFSIZE_KEY];
     if (id->kind == BR_KEYTYPE_RSA) {
-        size_t own_size = br_rsa_compute_modulus_get_default()(NULL, &id->rsa);
+        /* The faster one of BearSSL 0.6 gives up at 4096 bits. */
+        size_t own_size = br_rsa_i15_compute_modulus(NULL, &id->rsa);
         if (key.kind != MTWS__KEY_RSA || own_size > sizeof own || own_size != key.modulus.size) {
             return false;
         }
-        br_rsa_compute_modulus_get_default()(own, &id->rsa);
+        br_rsa_i15_compute_modulus(own, &id->rsa);
         return memcmp(own, key.modulus.data, own_size) == 0;
     }
     size_t own_size = br_ec_compute_pub(br_ec_get_default(), NULL, own, &id->ec);
@@ -5852,7 +5853,9 @@ typedef struct mtws__tls {
     char name[MTWS__HOST_MAX + 1]; /* that the certificate must bear */
     uint16_t port;
     char text[MTWS__TLS_TEXT_MAX]; /* why it failed */
-    size_t ahead_at, ahead_end;    /* bytes in ahead that the engine has not had */
+    uint8_t hello[2];              /* the first bytes of the server's */
+    size_t hello_size;
+    size_t ahead_at, ahead_end; /* bytes in ahead that the engine has not had */
     mtws__verifier verifier;
     br_ssl_client_context client;
     uint8_t ahead[MTWS__TLS_AHEAD];
@@ -5864,8 +5867,7 @@ typedef struct mtws__tls {
 MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
     switch (err) {
     case BR_ERR_UNSUPPORTED_VERSION: return "the server speaks no TLS 1.2, but an older version";
-    case BR_ERR_BAD_VERSION:
-    case BR_ERR_UNKNOWN_TYPE: return "the server's answer is not TLS: is this port for ws://?";
+    case BR_ERR_BAD_VERSION: return "the server changed the version of TLS";
     case BR_ERR_BAD_MAC: return "a record was changed on its way";
     case BR_ERR_BAD_SIGNATURE: return "the server's signature is wrong";
     case BR_ERR_NO_RANDOM: return "BearSSL has no randomness";
@@ -5873,8 +5875,8 @@ MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
     case BR_ERR_BAD_CIPHER_SUITE:
     case BR_ERR_INVALID_ALGORITHM: return "the server chose an algorithm that was not offered";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_HANDSHAKE_FAILURE:
-        return "the server refused: no cipher or curve in common, or it asks for a client "
-               "certificate";
+        return "the server refused: it has nothing in common with TLS 1.2, its ciphers and curves, "
+               "or wants a client certificate";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_PROTOCOL_VERSION:
         return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another TLS "
                "library "
@@ -5929,6 +5931,12 @@ MTWS_PRIVATE int mtws__tls_failed(mtws__tls *t) {
     t->session.session_id_len = 0; /* RFC 5246 section 7.2.2: it is not to be resumed */
     if (t->verifier.result != MTWS_OK) {
         return mtws__tls_fail(t, t->verifier.result, t->verifier.text, 0);
+    }
+    /* RFC 5246 section 6.2.1: a type from 20 to 23, and the major version 3. */
+    bool tls = t->hello[0] >= 20 && t->hello[0] <= 23 && t->hello[1] == 3;
+    if (t->hello_size == sizeof t->hello && !tls) {
+        return mtws__tls_fail(t, MTWS_ERR_TLS,
+                              "the server's answer is not TLS: is this port for ws://?", 0);
     }
     return mtws__tls_fail(t, MTWS_ERR_TLS, mtws__tls_error_text(err), err);
 }
@@ -6087,6 +6095,10 @@ MTWS_PRIVATE ptrdiff_t mtws__tls_pull(mtws__tls *t) {
         t->ahead_at = 0;
         t->ahead_end = (size_t)got;
     }
+    while (t->hello_size < sizeof t->hello && t->hello_size < t->ahead_end) {
+        t->hello[t->hello_size] = t->ahead[t->hello_size];
+        t->hello_size++;
+    }
     size = mtws__min_size(size, t->ahead_end - t->ahead_at);
     memcpy(to, t->ahead + t->ahead_at, size);
     t->ahead_at += size;
@@ -6151,7 +6163,7 @@ MTWS_PRIVATE void mtws__tls_reset(mtws__tls *t) {
     t->offered = t->resumed = t->more = t->cut = false;
     t->ended = 0;
     t->text[0] = t->name[0] = 0;
-    t->ahead_at = t->ahead_end = 0;
+    t->ahead_at = t->ahead_end = t->hello_size = 0;
     memset(&t->verifier, 0, sizeof t->verifier);
 }
 
