@@ -66,7 +66,7 @@ static void pem_texts(void) {
         {"CRLF", "-----BEGIN A-----\r\nAQID\r\n-----END A-----\r\n", "A:010203;"},
         {"blanks", "-----BEGIN A-----  \n AQ I\tD\n" END_, "A:010203;"},
         {"no newline at the end", BEGIN_ "AQID\n-----END A-----", "A:010203;"},
-        {"no newline before the end", BEGIN_ "AQID" END_, "A:010203"},
+        {"no newline before the end", BEGIN_ "AQID" END_, "A:"},
         {"text around", "a b\n" BEGIN_ "AQID\n" END_ "c\n" BEGIN_ "AQ==\n" END_ "d",
          "A:010203;A:01;"},
         {"a label of words", "-----BEGIN EC PRIVATE KEY-----\nAQ==\n" END_, "EC PRIVATE KEY:01;"},

@@ -105,7 +105,10 @@ sign name-address inter '/CN=x' 'subjectAltName=DNS:127.0.0.1'
 # Not for servers; for anything; for whatever.
 key clientonly "$P256"
 sign clientonly inter '/CN=clientonly' "subjectAltName=$ALL
-extendedKeyUsage=critical,clientAuth"
+extendedKeyUsage=clientAuth"
+key critical "$P256"
+sign critical inter '/CN=critical' "subjectAltName=$ALL
+1.2.3.4=critical,DER:0500"
 key anything "$P256"
 sign anything inter '/CN=anything' "subjectAltName=$ALL
 extendedKeyUsage=clientAuth,anyExtendedKeyUsage"
@@ -129,6 +132,10 @@ key client-rsa "$RSA"
 sign client-rsa inter '/CN=client-rsa' 'extendedKeyUsage=clientAuth'
 key client-ec "$P256"
 sign client-ec inter '/CN=client-ec' 'extendedKeyUsage=clientAuth'
+cp ec384.key client-384.key
+sign client-384 root '/CN=client-384' 'extendedKeyUsage=clientAuth'
+cp rsa4096.key client-4096.key
+sign client-4096 root '/CN=client-4096' 'extendedKeyUsage=clientAuth'
 openssl rsa -in client-rsa.key -traditional -out client-rsa.pkcs1
 openssl ec -in client-ec.key -out client-ec.sec1
 openssl pkey -in client-ec.key -aes256 -passout pass:x -out client-ec.encrypted

@@ -1,0 +1,841 @@
+"""wss:// against real servers: nginx, stunnel, haproxy, openssl, and scripts on python's ssl.
+
+    servers.py CLIENT PKI [WORD]
+
+runs every test whose name contains WORD with the program CLIENT (client.c) and the certificates in
+PKI (pki.sh). RELOADS (from the environment, default 5) is how often nginx is reloaded and started
+anew under traffic. The last line is "N passed, N failed".
+"""
+
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CLIENT, PKI = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+WORD = sys.argv[3] if len(sys.argv) > 3 else ""
+RELOADS = int(os.environ.get("RELOADS") or 5)
+TLS, TRUST, NAME, TIME, TIMEOUT, HTTP_STATUS, RESET = -11, -12, -13, -14, -19, -16, -22
+SIZES = [16, 200, 16400, 70000]
+
+folder = tempfile.mkdtemp(prefix="mtws-tls-")
+
+
+def pki(name):
+    return os.path.join(PKI, name)
+
+
+def text_of(path):
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        return file.read()
+
+
+# ---- servers -------------------------------------------------------------------------------------
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_until(condition, what, seconds=15):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise RuntimeError(what)
+        time.sleep(0.02)
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+class Process:
+    """A server in the foreground, whose output goes to a file; ended by its process id."""
+
+    def __init__(self, name, command, port=None, stdin=None):
+        self.path = os.path.join(folder, f"{name}-{port or 0}.out")
+        self.output = open(self.path, "wb")
+        self.process = subprocess.Popen(command, stdin=stdin or subprocess.DEVNULL,
+                                        stdout=self.output, stderr=subprocess.STDOUT, cwd=folder)
+        if port:
+            wait_until(lambda: listens(port) or self.process.poll() is not None,
+                       f"{name} does not start")
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{name}: {text_of(self.path)[-500:]}")
+
+    def text(self):
+        return text_of(self.path)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.output.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.stop()
+
+
+class Backend(Process):
+    """The WebSocket server behind the TLS ones, with its ledger."""
+
+    def __init__(self):
+        self.ledger = os.path.join(folder, "ledger")
+        self.port = free_port()
+        python = os.environ.get("PYTHON") or "/usr/bin/python3"
+        super().__init__("backend", [python, os.path.join(HERE, "../interop/server.py"),
+                                     str(self.port), self.ledger], self.port)
+
+
+def write(name, text):
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+class Nginx(Process):
+    def __init__(self, backend, certificate="rsa", lines="", port=None, ssl_lines=""):
+        self.port = port or free_port()
+        self.access = os.path.join(folder, f"access-{self.port}")
+        self.config = write(f"nginx-{self.port}.conf", f"""
+            {"user root;" if os.getuid() == 0 else ""}
+            daemon off; worker_processes 1; pid {folder}/nginx-{self.port}.pid;
+            error_log {folder}/nginx-{self.port}.error info; worker_shutdown_timeout 200ms;
+            events {{ worker_connections 256; }}
+            http {{
+                log_format tls '$ssl_protocol $ssl_cipher $ssl_session_reused $ssl_client_verify';
+                access_log {self.access} tls;
+                client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;
+                fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4;
+                scgi_temp_path {folder}/t5;
+                server {{
+                    listen 127.0.0.1:{self.port} ssl;
+                    ssl_certificate {pki(certificate + ".pem")};
+                    ssl_certificate_key {pki(certificate + ".key")};
+                    {ssl_lines or "ssl_protocols TLSv1.2; ssl_session_cache shared:tls:1m;"}
+                    ssl_session_tickets off; ssl_session_timeout 1h;
+                    {lines}
+                    location / {{
+                        proxy_pass http://127.0.0.1:{backend.port}; proxy_http_version 1.1;
+                        proxy_set_header Upgrade $http_upgrade;
+                        proxy_set_header Connection upgrade;
+                        proxy_read_timeout 1h; proxy_buffering off;
+                    }}
+                }}
+            }}""")
+        self.start()
+
+    def start(self):
+        super().__init__("nginx", ["nginx", "-p", folder, "-c", self.config], self.port)
+
+    def reload(self):
+        """Old workers end, and with them their connections."""
+        before = self.text_of_errors().count("start worker process ")
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.text_of_errors().count("start worker process ") > before,
+                   "nginx does not reload")
+
+    def text_of_errors(self):
+        return text_of(os.path.join(folder, f"nginx-{self.port}.error"))
+
+    def log(self):
+        return text_of(self.access)
+
+
+class Stunnel(Process):
+    def __init__(self, backend, certificate="ec"):
+        self.port = free_port()
+        config = write("stunnel.conf", f"""foreground = yes
+pid =
+debug = info
+[ws]
+accept = 127.0.0.1:{self.port}
+connect = 127.0.0.1:{backend.port}
+cert = {pki(certificate + ".pem")}
+key = {pki(certificate + ".key")}
+sessionCacheTimeout = 3600
+options = NO_TICKET
+""")
+        super().__init__("stunnel", ["stunnel4" if shutil.which("stunnel4") else "stunnel", config],
+                         self.port)
+
+
+class Haproxy(Process):
+    def __init__(self, backend, certificate="rsa"):
+        self.port = free_port()
+        crt = write("haproxy.pem", text_of(pki(certificate + ".pem")) +
+                    text_of(pki(certificate + ".key")))
+        config = write("haproxy.cfg", f"""
+global
+    tune.ssl.default-dh-param 2048
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+    timeout tunnel 1h
+frontend f
+    bind 127.0.0.1:{self.port} ssl crt {crt} ssl-min-ver TLSv1.2 no-tls-tickets alpn h2,http/1.1
+    default_backend b
+backend b
+    server s 127.0.0.1:{backend.port}
+""")
+        super().__init__("haproxy", ["haproxy", "-db", "-f", config], self.port)
+
+
+class Listener:
+    """Accepts connections and hands each to a function, in a thread of its own."""
+
+    def __init__(self, serve):
+        self.serve = serve
+        self.connections = 0
+        self.wrong = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.threads = []
+        self.closing = False
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self.run, args=(connection,), daemon=True).start()
+
+    def run(self, connection):
+        connection.settimeout(20)
+        try:
+            with connection:
+                self.serve(connection)
+        except OSError as error:
+            self.wrong.append(str(error))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.socket.close()
+
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)  # of old versions, which are meant
+
+
+def context(certificate, **settings):
+    """A server's SSLContext."""
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if settings.pop("weak", False):
+        c.set_ciphers("ALL:@SECLEVEL=0")
+    c.load_cert_chain(pki(certificate + ".pem"), pki(certificate + ".key"))
+    for name, value in settings.items():
+        setattr(c, name, value)
+    return c
+
+
+def upgrade(stream):
+    """Reads the request and answers it."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        part = stream.recv(4096)
+        if not part or len(request) > 65536:
+            raise OSError("no request")
+        request += part
+    key = re.search(rb"(?i)sec-websocket-key: *(\S+)", request).group(1)
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+
+
+def scripted(certificate, script, **settings):
+    """A Listener that speaks TLS, and then does what script(stream) does."""
+    tls = context(certificate, **settings)
+
+    def serve(connection):
+        with tls.wrap_socket(connection, server_side=True) as stream:
+            script(stream)
+
+    return Listener(serve)
+
+
+def relay(port, down):
+    """A Listener that passes on to the port; down(data, connection, state) sends what comes back."""
+    def serve(connection):
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+            def up():
+                with contextlib.suppress(OSError):
+                    while data := connection.recv(65536):
+                        server.sendall(data)
+                    server.shutdown(socket.SHUT_WR)
+
+            threading.Thread(target=up, daemon=True).start()
+            state = {"total": 0}
+            while data := server.recv(65536):
+                if not down(data, connection, state):
+                    time.sleep(state.get("pause", 0))
+                    return
+
+    return Listener(serve)
+
+
+# ---- the client ----------------------------------------------------------------------------------
+
+class Run:
+    """The client's life, from its output."""
+
+    def __init__(self, url, env=None, **settings):
+        self.command = [CLIENT, url] + [f"{name}={value}" for name, value in settings.items()]
+        self.env = dict(os.environ, **(env or {}))
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, env=self.env,
+                                        stderr=subprocess.STDOUT, text=True, errors="replace")
+        self.lines = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def end(self, seconds=120):
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.reader.join()
+        self.took = time.monotonic() - self.started
+        self.status = self.process.returncode
+        return self
+
+    def find(self, start):
+        return [line for line in list(self.lines) if line.startswith(start)]
+
+    def states(self):
+        return [line.split(" ", 2)[1] for line in self.find("state ")]
+
+    def error(self):
+        """Result and reason of the first error."""
+        for line in self.find("state error"):
+            words = line.split(" ", 5)
+            return int(words[2]), words[5] if len(words) > 5 else ""
+        return 0, ""
+
+    def figures(self):
+        line = (self.find("figures ") or ["figures"])[0]
+        return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+
+    def handshakes(self):
+        return [line.rsplit(", ", 1)[1] for line in self.find("log tls_open")]
+
+
+def run(port, host="localhost", path="/echo", seconds=120, env=None, **settings):
+    settings.setdefault("ca", pki("root.pem"))
+    if settings["ca"] is None:
+        del settings["ca"]
+    return Run(f"wss://{host}:{port}{path}", env, **settings).end(seconds)
+
+
+# ---- tests ---------------------------------------------------------------------------------------
+
+tests = []
+wrong = []
+
+
+def test(function):
+    tests.append(function)
+    return function
+
+
+def check(holds, text, *values):
+    if not holds:
+        wrong.append(text % values if values else text)
+    return holds
+
+
+def check_works(r):
+    check(r.status == 0, "%s: ended with %s: %s", " ".join(r.command[1:]), r.status, r.lines[-6:])
+
+
+def check_fails(r, result, text, final):
+    """The first attempt failed so; with final, no other was to follow."""
+    got = r.error()
+    check(got[0] == result, "%s gave %s, not %s", " ".join(r.command[1:]), got, result)
+    check(text in got[1], "the reason is %r, without %r", got[1], text)
+    check("connected" not in r.states(), "it was connected")
+    follows = r.states()[r.states().index("error") + 1] if "error" in r.states() else "nothing"
+    check(follows == ("failed" if final else "reconnecting"), "after error came %s", follows)
+
+
+@test
+def each_server_echoes(backend):
+    """Small messages and large ones, fragmented ones, by name and by address."""
+    for make in (Nginx, Stunnel, Haproxy):
+        for certificate in ("rsa", "ec"):
+            with make(backend, certificate) as server:
+                for size in SIZES:
+                    check_works(run(server.port, count=60, size=size, echo=1))
+                check_works(run(server.port, host="127.0.0.1", count=10, echo=1))
+                check_works(run(server.port, host="LocalHost", count=10, echo=1))
+                check_works(run(server.port, host="127.0.0.1", name="server.test", count=10, echo=1))
+
+
+@test
+def much_at_once(backend):
+    with Nginx(backend) as server:
+        check_works(run(server.port, count=40, size=1000000, echo=1, limit=60000))
+
+
+@test
+def trust_is_checked(backend):
+    """Certificates, hosts, anchors and times; what is final on the first attempt is."""
+    rows = [
+        ("ec", "localhost", {}, 0, "", False),
+        ("ec", "localhost", {"ca": None, "ca_pem": pki("root.pem")}, 0, "", False),
+        ("ec", "localhost", {"trust": 1}, 0, "", False),
+        ("untrusted", "localhost", {}, TRUST, "trusted root", True),
+        ("selfsigned", "localhost", {}, TRUST, "trusted root", True),
+        ("selfsigned", "localhost", {"ca": pki("selfsigned.pem")}, 0, "", False),
+        ("other", "localhost", {}, NAME, "another host", True),
+        ("other", "127.0.0.1", {}, NAME, "another host", True),
+        ("other", "localhost", {"name": "other.test"}, 0, "", False),
+        ("subject-name", "localhost", {}, NAME, "another host", True),
+        ("subject-address", "127.0.0.1", {}, NAME, "another host", True),
+        ("name-address", "127.0.0.1", {}, NAME, "another host", True),
+        ("expired", "localhost", {}, TIME, "2021-06-01", False),
+        ("future", "localhost", {}, TIME, "2090-01-01", False),
+        ("ec", "localhost", {"clock": -10**10}, TIME, "clock says 1970-01-01", False),
+        ("clientonly", "localhost", {}, TRUST, "not for servers", True),
+        ("critical", "localhost", {}, TRUST, "critical extension", True),
+        ("weak", "localhost", {}, TRUST, "2048", True),
+        ("many", "localhost", {"name": "host-0500.many.test"}, 0, "", False),
+        ("untrusted", "localhost", {"insecure": 1, "ca": None}, 0, "", False),
+        ("expired", "localhost", {"insecure": 1, "ca": None}, 0, "", False),
+        ("other", "localhost", {"insecure": 1, "ca": None}, 0, "", False),
+    ]
+    pin, other = text_of(pki("ec.pin")).strip(), text_of(pki("rsa.pin")).strip()
+    inter, root = text_of(pki("inter.pin")).strip(), text_of(pki("root.pin")).strip()
+    rows += [
+        ("ec", "localhost", {"pin": pin}, 0, "", False),
+        ("ec", "localhost", {"pin": f"{other}, {pin}"}, 0, "", False),
+        ("ec", "localhost", {"pin": inter}, 0, "", False),
+        ("ec", "localhost", {"pin": root}, TRUST, "pin_sha256", True),
+        ("ec", "localhost", {"pin": other}, TRUST, "pin_sha256", True),
+        ("untrusted", "localhost", {"pin": text_of(pki("untrusted.pin")).strip()}, TRUST, "", True),
+        ("untrusted", "localhost", {"insecure": 1, "ca": None,
+                                    "pin": text_of(pki("untrusted.pin")).strip()}, 0, "", False),
+        ("ec", "localhost", {"insecure": 1, "ca": None, "pin": other}, TRUST, "pin_sha256", True),
+        ("ec", "localhost", {"insecure": 1, "ca": None, "pin": inter}, TRUST, "pin_sha256", True),
+    ]
+
+    def close(stream):
+        stream.sendall(upgrade(stream))
+        stream.recv(4096)
+        stream.sendall(b"\x88\x02\x03\xe8")
+
+    for certificate, host, settings, result, text, final in rows:
+        weak = certificate == "weak"
+        with scripted(certificate, close, weak=weak, maximum_version=ssl.TLSVersion.TLSv1_2) as s:
+            if result == 0:
+                r = run(s.port, host, **settings)
+                check("connected" in r.states(), "%s %s: %s", certificate, settings, r.lines)
+                insecure = [line for line in r.lines if line.startswith("log tls_insecure")]
+                check(len(insecure) == (2 if "insecure" in settings else 0), "%s", r.lines)
+            else:
+                r = run(s.port, host, attempts=1, limit=1500, **settings)
+                check_fails(r, result, text, final)
+                if final:
+                    check(s.connections == 1, "%s attempts", s.connections)
+
+
+@test
+def roots_are_found_or_nothing_is_trusted(backend):
+    with Nginx(backend) as server:
+        r = run(server.port, ca=None, env={"SSL_CERT_FILE": pki("root.pem")}, count=5, echo=1)
+        check_works(r)
+        check(any("1 roots from" in line for line in r.find("log trust")), "%s", r.lines)
+        for settings, env in (({"ca": None}, {"SSL_CERT_FILE": "/nowhere"}), ({"ca": "/nowhere"}, {}),
+                              ({"ca": ""}, {}), ({"ca": pki("root.key")}, {})):
+            r = run(server.port, env=env, **settings)
+            check(r.find(f"refused {TRUST}"), "%s %s: %s", settings, env, r.lines)
+        check_fails(run(server.port, ca=None, env={"SSL_CERT_FILE": ""}, attempts=1, limit=1500),
+                    TRUST, "trusted root", True)
+
+
+@test
+def later_failures_are_retried(backend):
+    """A certificate that goes bad under a program that was connected before."""
+    port = free_port()
+    with Nginx(backend, port=port):
+        r = Run(f"wss://localhost:{port}/echo", ca=pki("root.pem"), attempts=-2, count=5, echo=1,
+                hold=60000, limit=30000, max=300)
+        wait_until(lambda: r.find("delivered"), "nothing is delivered")
+    with Nginx(backend, "other", port=port):
+        wait_until(lambda: any(f"error {NAME}" in line for line in r.find("state")), "no error")
+    with Nginx(backend, "ec", port=port):
+        wait_until(lambda: len(r.find("state connected")) == 2, "not back: %s" % r.lines)
+    r.process.kill()
+    r.end()
+    check("failed" not in r.states(), "%s", r.states())
+
+
+@test
+def old_versions_are_refused(backend):
+    old = {"TLSv1": ssl.TLSVersion.TLSv1, "TLSv1.1": ssl.TLSVersion.TLSv1_1}
+    for name, version in old.items():
+        with scripted("rsa", lambda stream: stream.recv(1), weak=True,
+                      minimum_version=version, maximum_version=version) as s:
+            check_fails(run(s.port, attempts=1, limit=1500), TLS, "TLS 1.2", False)
+            check(any("no protocols" in text.lower() or "shared cipher" in text.lower() or
+                      "unsupported" in text.lower() for text in s.wrong), "%s: %s", name, s.wrong)
+
+
+@test
+def a_server_of_tls_1_3_alone(backend):
+    with scripted("rsa", lambda stream: stream.recv(1),
+                  minimum_version=ssl.TLSVersion.TLSv1_3) as s:
+        check_fails(run(s.port, attempts=1, limit=1500), TLS, "it speaks TLS 1.3 only", False)
+    with Nginx(backend, ssl_lines="ssl_protocols TLSv1.3;") as server:
+        check_fails(run(server.port, attempts=1, limit=1500), TLS, "it speaks TLS 1.3 only", False)
+    with Nginx(backend, ssl_lines="ssl_protocols TLSv1.2 TLSv1.3;") as server:
+        check_works(run(server.port, count=5, echo=1))
+
+
+@test
+def what_the_client_offers(backend):
+    """TLS 1.2 and no other, http/1.1, no name for an address, forward secrecy."""
+    hellos = []
+
+    def serve(connection):
+        hellos.append(connection.recv(4096))
+
+    with Listener(serve) as s:
+        run(s.port, attempts=-1, limit=2000)
+        run(s.port, host="127.0.0.1", attempts=-1, limit=2000)
+        wait_until(lambda: len(hellos) == 2, "no hello")
+    check(all(hello[9:11] == b"\x03\x03" for hello in hellos), "the version is another")
+    check(all(b"\x08http/1.1" in hello for hello in hellos), "no ALPN")
+    check(b"localhost" in hellos[0], "no name")
+    check(b"127.0.0.1" not in hellos[1], "an address as a name")
+    suites = set()
+    for hello in hellos:
+        at = 44 + hello[43]
+        size = int.from_bytes(hello[at:at + 2], "big")
+        suites |= {hello[i:i + 2].hex() for i in range(at + 2, at + 2 + size, 2)}
+    known = {"c02b", "c02f", "c02c", "c030", "cca9", "cca8", "c0ac", "c0ad", "c023", "c027", "c024",
+             "c028"}
+    check(suites == known, "%s", suites ^ known)
+
+
+@test
+def a_server_without_tls(backend):
+    check_fails(run(backend.port, attempts=1, limit=1500), TLS, "not TLS", False)
+    with Nginx(backend) as server:
+        r = Run(f"ws://localhost:{server.port}/echo", attempts=1, limit=2000).end()
+        check(r.error()[0] == HTTP_STATUS, "%s", r.lines)
+
+
+@test
+def another_protocol_of_alpn(backend):
+    with openssl_server("-alpn", "h2") as (server, _):
+        check_fails(run(server.port, attempts=1, limit=1500), TLS, "ALPN", False)
+
+
+@contextlib.contextmanager
+def openssl_server(*arguments):
+    port = free_port()
+    reading, writing = os.pipe()
+    command = ["openssl", "s_server", "-accept", str(port), "-cert", pki("rsa.leaf"), "-key",
+               pki("rsa.key"), "-cert_chain", pki("inter.leaf"), "-tls1_2", *arguments]
+    server = Process("s_server", command, port, stdin=reading)
+    server.port = port
+    os.close(reading)
+    try:
+        yield server, writing
+    finally:
+        os.close(writing)
+        server.stop()
+
+
+@test
+def renegotiation_is_refused(backend):
+    """openssl's server asks for it in the middle of a WebSocket: "r" on its standard input."""
+    with openssl_server("-legacy_renegotiation") as (server, writing):
+        r = Run(f"wss://localhost:{server.port}/", ca=pki("root.pem"), limit=8000)
+        wait_until(lambda: "Sec-WebSocket-Key" in server.text(), "no request: %s" % r.lines)
+
+        class Printed:
+            def recv(self, size):
+                return server.text().encode()
+
+        os.write(writing, upgrade(Printed()))
+        wait_until(lambda: r.find("state connected"), "not connected: %s" % r.lines)
+        os.write(writing, b"r\n")
+        wait_until(lambda: "SSL_do_handshake -> " in server.text() or
+                   "no renegotiation" in server.text(), "nothing was asked")
+        time.sleep(0.5)
+        check("DONE" not in server.text(), "the server ended")
+        r.process.kill()
+        r.end()
+        check("no renegotiation" in server.text(), "the server says %r", server.text()[-400:])
+        check(server.text().count("CIPHER is") == 1, "there was another handshake")
+
+
+@test
+def cut_without_close_notify(backend):
+    """A message that is cut is not handed over; the connection counts as broken."""
+    def serve(tail):
+        def script(stream):
+            stream.sendall(upgrade(stream))
+            stream.sendall(b"\x81\x05whole" + tail)
+            time.sleep(0.2)
+            raw = socket.socket(fileno=stream.detach())
+            raw.shutdown(socket.SHUT_RDWR)
+            raw.close()
+        return script
+
+    for tail in (b"", b"\x81\x08half", b"\x01\x04half"):
+        with scripted("ec", serve(tail), maximum_version=ssl.TLSVersion.TLSv1_2) as s:
+            r = run(s.port, attempts=-1, hold=9000, limit=5000)
+            check(r.find("message ") == ["message whole"], "%s", r.find("message"))
+            check(r.error()[0] == RESET, "%s", r.lines)
+            check("1006" in r.find("state error")[0], "%s", r.find("state error"))
+            check("close_notify" in r.error()[1], "%s", r.error())
+
+
+@test
+def both_sides_say_close_notify(backend):
+    heard = []
+
+    def script(stream):
+        stream.sendall(upgrade(stream))
+        stream.sendall(b"\x88\x02\x03\xe8")
+        while stream.recv(4096):
+            pass  # b"" is the client's close_notify; without it python raises
+        heard.append(True)
+
+    with scripted("ec", script, maximum_version=ssl.TLSVersion.TLSv1_2,
+                  options=ssl.OP_ALL & ~ssl.OP_IGNORE_UNEXPECTED_EOF) as s:
+        r = run(s.port, attempts=-1, close=500, limit=5000)
+        check("connected" in r.states(), "%s", r.lines)
+        wait_until(lambda: heard or s.wrong, "the server still waits")
+        check(heard, "%s", s.wrong)
+
+
+@test
+def handshake_in_single_bytes(backend):
+    def down(data, connection, state):
+        for i in range(len(data)):
+            connection.sendall(data[i:i + 1])
+        return True
+
+    for certificate in ("rsa", "ec"):
+        with Nginx(backend, certificate) as server, relay(server.port, down) as s:
+            check_works(run(s.port, count=10, size=50, echo=1))
+
+
+@test
+def stalled_at_each_message(backend):
+    """Behind each record of the handshake, and within each, nothing more comes."""
+    seen = []
+
+    def measure(data, connection, state):
+        seen.append(data)
+        connection.sendall(data)
+        return True
+
+    with Nginx(backend, "ec") as server:
+        with relay(server.port, measure) as s:
+            check_works(run(s.port))
+        stream, places, at = b"".join(seen), [1], 0
+        while at + 5 <= len(stream) and len(places) < 14:
+            size = 5 + int.from_bytes(stream[at + 3:at + 5], "big")
+            places += [at + 3, at + size // 2, at + size]
+            at += size
+
+        for place in places:
+            def down(data, connection, state, place=place):
+                part = data[:max(0, place - state["total"])]
+                state["total"] += len(part)
+                connection.sendall(part)
+                state["pause"] = 2
+                return state["total"] < place
+
+            with relay(server.port, down) as s:
+                r = run(s.port, attempts=-1, connect=700, limit=5000)
+                check(r.error()[0] == TIMEOUT, "at %s: %s", place, r.lines)
+                check(r.figures()["polls"] < 60, "at %s: %s", place, r.figures())
+
+
+@test
+def sessions_are_resumed(backend):
+    """By the session's id, on each server, and not where the server has forgotten it."""
+    for make in (Nginx, Stunnel, Haproxy):
+        with make(backend) as server:
+            r = run(server.port, path=f"/drop?count=3&by={make.__name__}", attempts=-2, count=5,
+                    echo=1, max=250)
+            check_works(r)
+            check(r.handshakes() == ["full handshake"] + ["resumed"] * 3, "%s: %s",
+                  make.__name__, r.handshakes())
+    # Cut without a word, nginx keeps it; and a program that begins anew has none.
+    with Nginx(backend) as server, relay(server.port, cutting(3)) as s:
+        for _ in range(2):
+            r = run(s.port, attempts=-2, count=500, gap=20, path="/ledger", max=250)
+            check_works(r)
+        check(r.handshakes() == ["full handshake"], "%s", r.handshakes())
+        check(server.log().count(" r ") == 3, "%s", server.log())
+
+
+def cutting(times):
+    """Ends so many connections when they have lived for a while."""
+    left = [times]
+
+    def down(data, connection, state):
+        born = state.setdefault("born", time.monotonic())
+        connection.sendall(data)
+        if left[0] == 0 or time.monotonic() < born + 0.2:
+            return True
+        left[0] -= 1
+        return False
+
+    return down
+
+
+@test
+def client_certificates(backend):
+    lines = f"ssl_client_certificate {pki('root.pem')}; ssl_verify_client on; ssl_verify_depth 3;"
+    with Nginx(backend, lines=lines) as server:
+        for name, key in (("client-rsa", "client-rsa.key"), ("client-ec", "client-ec.key"),
+                          ("client-rsa", "client-rsa.pkcs1"), ("client-ec", "client-ec.sec1"),
+                          ("client-384", "ec384.key"), ("client-4096", "rsa4096.key")):
+            check_works(run(server.port, cert=pki(name + ".pem"), key=pki(key), count=5, echo=1))
+        check("SUCCESS" in server.log() and "FAILED" not in server.log(), "%s", server.log())
+        r = run(server.port, attempts=-1, limit=3000)
+        check(r.error()[0] == HTTP_STATUS, "%s", r.lines)
+        r = run(server.port, cert=pki("untrusted.pem"), key=pki("untrusted.key"), attempts=-1,
+                limit=3000)
+        check(r.error()[0] == HTTP_STATUS, "%s", r.lines)
+    with openssl_server("-Verify", "3", "-CAfile", pki("root.pem"), "-verify_return_error") as (s, _):
+        r = run(s.port, attempts=-1, limit=3000)
+        check(r.error()[0] == TLS and "client certificate" in r.error()[1], "%s", r.lines)
+
+
+def expected(number, size=100):
+    """What client.c sends."""
+    size = 16 if size < 16 else size - number % (size // 8 + 1)
+    text = f"{number} "
+    return text + "".join(chr(97 + (number + i) % 26) for i in range(len(text), size))
+
+
+def check_ledger(backend, count):
+    """Every message is in it, first appearances in order, unchanged."""
+    last = 0
+    for line in text_of(backend.ledger).splitlines():
+        number = int(line.split(" ", 1)[0])
+        check(line == expected(number), "%s is changed", number)
+        check(number <= last + 1, "%s follows %s", number, last)
+        last = max(last, number)
+    check(last == count, "%s of %s arrived", last, count)
+
+
+def under_traffic(backend, disturb):
+    """Messages flow while nginx is disturbed; returns the client's life."""
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(backend.ledger, 0)
+    count = RELOADS * 350
+    with Nginx(backend, "ec") as server:
+        r = Run(f"wss://localhost:{server.port}/ledger", ca=pki("root.pem"), attempts=-2, max=300,
+                count=count, gap=20, limit=RELOADS * 4000 + 30000)
+        for i in range(RELOADS):
+            wait_until(lambda: len(r.find("state connected")) > i, "not back: %s" % r.lines[-5:])
+            time.sleep(0.15)
+            disturb(server)
+        r.end(RELOADS * 5 + 60)
+    check_works(r)
+    check_ledger(backend, count)
+    settled = sum(int(line.split()[2]) - int(line.split()[1]) + 1 for line in r.find("delivered"))
+    check(settled == count, "%s of %s are delivered", settled, count)
+    check(r.figures()["connects"] >= RELOADS, "%s", r.figures())
+    return r
+
+
+@test
+def nothing_is_lost_over_reloads(backend):
+    r = under_traffic(backend, lambda server: server.reload())
+    full = r.handshakes().count("full handshake")
+    check(full == 1, "%s of %s handshakes were full", full, len(r.handshakes()))
+    print(f"        {RELOADS} reloads: {len(r.handshakes())} connections, {full} full handshake, "
+          f"longest mtws_poll {r.figures()['longest_us']} us")
+
+
+@test
+def nothing_is_lost_over_restarts(backend):
+    def restart(server):
+        server.stop()
+        server.start()
+
+    r = under_traffic(backend, restart)
+    full = r.handshakes().count("full handshake")
+    check(full == len(r.handshakes()), "%s of %s handshakes were full", full, len(r.handshakes()))
+    print(f"        {RELOADS} restarts: {len(r.handshakes())} connections, all full handshakes, "
+          f"longest mtws_poll {r.figures()['longest_us']} us")
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # ends the servers too
+    passed = failed = 0
+    backend = Backend()
+    try:
+        for function in tests:
+            name = function.__name__.replace("_", " ")
+            if WORD not in name:
+                continue
+            wrong.clear()
+            start = time.monotonic()
+            try:
+                function(backend)
+            except Exception as error:  # pylint: disable=broad-except
+                wrong.append(f"{type(error).__name__}: {error}")
+            if wrong:
+                failed += 1
+                print(f"FAILED  {name}")
+                for text in wrong[:6]:
+                    print("        " + text)
+            else:
+                passed += 1
+                print(f"        {name}, {time.monotonic() - start:.1f} s")
+            sys.stdout.flush()
+    finally:
+        backend.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed")
+    return failed > 0 or passed == 0
+
+
+sys.exit(main())
