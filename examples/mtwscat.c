@@ -63,6 +63,12 @@ static const char help[] =
     "  --confirm HOW       pong: a message is delivered when the server has answered a Ping\n"
     "                      that followed it; none: when it is written (default: pong)\n"
     "  --max-size BYTES    longest line or message (default: 1048576)\n"
+    "  --ca FILE           wss://: the roots to trust, PEM (default: the system's)\n"
+    "  --pin PIN,...       and only servers with one of these keys: base64 of SHA-256 of the\n"
+    "                      public key, as in RFC 7469\n"
+    "  --cert FILE         a certificate to show, with what leads to its root, PEM\n"
+    "  --key FILE          its key, PEM, not encrypted (default: in the file of --cert)\n"
+    "  --insecure          trust anybody who answers (--pin is still obeyed)\n"
     "  -q                  on standard error errors alone, no states\n"
     "  -v                  what the library does, step by step\n"
     "  --stats             counts, when it ends\n"
@@ -85,6 +91,7 @@ typedef struct settings {
     uint64_t timeout_ms; /* NEVER: none */
     bool quiet, stats;
     char proxy[MTWS_PROXY_MAX]; /* of the environment */
+    char *cert_text, *key_text; /* to be freed */
 } settings;
 
 /* Bytes on their way in or out: those between start and end. */
@@ -195,6 +202,11 @@ typedef enum option_id {
     OPT_ONCE,
     OPT_CONFIRM,
     OPT_MAX_SIZE,
+    OPT_CA,
+    OPT_PIN,
+    OPT_CERT,
+    OPT_KEY,
+    OPT_INSECURE,
     OPT_QUIET,
     OPT_VERBOSE,
     OPT_STATS,
@@ -225,6 +237,11 @@ static const struct {
     {"--once", false},
     {"--confirm", true},
     {"--max-size", true},
+    {"--ca", true},
+    {"--pin", true},
+    {"--cert", true},
+    {"--key", true},
+    {"--insecure", false},
     {"-q", false},
     {"-v", false},
     {"--stats", false},
@@ -298,6 +315,31 @@ static void parse_connection(settings *set, option_id id, const char *name, char
     }
 }
 
+/* A whole file, which the library wants as text. */
+static char *read_text(const char *name, const char *path) {
+    enum { TEXT_MAX = 1 << 18 };
+    char *text = calloc(1, TEXT_MAX);
+    FILE *file = fopen(path, "r");
+    size_t size = file && text ? fread(text, 1, TEXT_MAX - 1, file) : 0;
+    if (size == 0) usage_error(name, "needs a file that can be read");
+    fclose(file);
+    return text;
+}
+
+static void parse_tls(settings *set, option_id id, const char *name, char *value) {
+    mtws_options *options = &set->options;
+    switch (id) {
+    case OPT_CA: options->ca_file = value; break;
+    case OPT_PIN: options->pin_sha256 = value; break;
+    case OPT_INSECURE: options->insecure_skip_verify = true; break;
+    case OPT_CERT:
+        options->client_cert_pem = set->cert_text = read_text(name, value);
+        if (!options->client_key_pem) options->client_key_pem = set->cert_text;
+        break;
+    default: options->client_key_pem = set->key_text = read_text(name, value); break;
+    }
+}
+
 static void apply_option(settings *set, option_id id, const char *name, char *value) {
     switch (id) {
     case OPT_BINARY: set->kind = MTWS_BINARY; break;
@@ -313,6 +355,11 @@ static void apply_option(settings *set, option_id id, const char *name, char *va
             usage_error(name, "needs 'pong' or 'none'");
         set->options.confirm = *value == 'n' ? MTWS_CONFIRM_NONE : MTWS_CONFIRM_PONG;
         break;
+    case OPT_CA:
+    case OPT_PIN:
+    case OPT_CERT:
+    case OPT_KEY:
+    case OPT_INSECURE: parse_tls(set, id, name, value); break;
     case OPT_VERBOSE:
         set->options.logger.log = log_text;
         set->options.logger.level = MTWS_LOG_DEBUG;
@@ -636,8 +683,12 @@ static int exit_status(const cat *c) {
 static const char *why_not_started(mtws_result result, bool created) {
     if (result == MTWS_ERR_URL && !created)
         return "--proxy needs http:// or socks5://, [user:password@]host and [:port]";
-    if (result == MTWS_ERR_ARGUMENT) return "a header, parameter or subprotocol is not valid";
-    if (result == MTWS_ERR_TLS) return "wss:// needs TLS, which this mtwscat was built without";
+    if (result == MTWS_ERR_ARGUMENT)
+        return "a header, parameter, subprotocol, pin, certificate or key is not valid; -v says "
+               "which";
+    if (result == MTWS_ERR_TLS)
+        return "this mtwscat was built without TLS, which wss:// needs: make mtwscat TLS=1";
+    if (result == MTWS_ERR_TLS_TRUST) return "there are no roots to trust: give --ca FILE";
     return mtws_result_text(result);
 }
 
@@ -670,5 +721,7 @@ int main(int argc, char **argv) {
     free(c.out.data);
     free(set.headers);
     free(set.params);
+    free(set.cert_text);
+    free(set.key_text);
     return status;
 }
