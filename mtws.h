@@ -5623,8 +5623,7 @@ MTWS_PRIVATE const char *mtws__identity_load(mtws__identity *id, uint8_t *memory
 
 /* Looks at the chain as BearSSL hears it. BearSSL's own engine judges signatures, constraints,
  * validity and names; beside it stands what that engine does not do: addresses, names in
- * subjectAltName alone, purposes, pins, and dates also where the server's certificate is an anchor
- * itself. */
+ * subjectAltName alone, purposes and pins. */
 typedef struct mtws__verifier {
     const br_x509_class *vtable; /* first: BearSSL's functions are given its address */
     union {
@@ -5643,8 +5642,8 @@ typedef struct mtws__verifier {
     bool counts; /* it is part of the chain that leads to an anchor */
     bool broken; /* no certificate */
     mtws__cert cert;
-    br_sha256_context hash; /* of its key */
-    int64_t not_before, not_after;
+    br_sha256_context hash;        /* of its key */
+    int64_t not_before, not_after; /* for people */
     bool named, pinned;
     bool purposes, for_servers; /* it says what it is for; and that is this */
     mtws_result result;         /* the verdict */
@@ -5769,11 +5768,6 @@ MTWS_PRIVATE const char *mtws__verifier_check(mtws__verifier *v) {
     if (v->number == 0 || v->broken) {
         v->result = MTWS_ERR_TLS;
         return "a certificate of the server's chain is malformed";
-    }
-    bool early = v->not_before > v->now, late = v->now > v->not_after;
-    if (!v->insecure && (early || late)) {
-        v->result = MTWS_ERR_TLS_TIME;
-        return "the server's certificate is not valid at this time";
     }
     if (!v->insecure && !v->named) {
         v->result = MTWS_ERR_TLS_NAME;

@@ -24,6 +24,12 @@ typedef struct life_api {
     mtws_result (*set_header)(mtws_client *, const char *, const char *);
     mtws_result (*set_proxy)(mtws_client *, const char *);
     mtws_result (*proxy_from_environment)(const char *, char *, size_t);
+    mtws_result (*trust_create)(mtws_trust **, const char *, const char *);
+    mtws_result (*trust_create_in)(mtws_trust **, const char *, const char *, void *, size_t);
+    size_t (*trust_memory_required)(const char *, const char *);
+    size_t (*trust_count)(const mtws_trust *);
+    void (*trust_destroy)(mtws_trust *);
+    mtws_result (*set_trust)(mtws_client *, const mtws_trust *);
     int (*poll)(mtws_client *, mtws_event *, int32_t);
     void (*get_wait)(const mtws_client *, mtws_wait *);
     mtws_result (*wake)(mtws_client *);
@@ -66,6 +72,12 @@ static const life_api api = {
     mtws_set_header,
     mtws_set_proxy,
     mtws_proxy_from_environment,
+    mtws_trust_create,
+    mtws_trust_create_in,
+    mtws_trust_memory_required,
+    mtws_trust_count,
+    mtws_trust_destroy,
+    mtws_set_trust,
     mtws_poll,
     mtws_get_wait,
     mtws_wake,
@@ -106,7 +118,12 @@ static const life_api api = {
 enum { POLL_MS = 10000, BINARY_SIZE = 70000, ROUNDS = 3 };
 
 /* An odd address, since any alignment is allowed. */
-static unsigned char memory[MTWS_MEMORY_SIZE(100000, 300000) + 1];
+#ifdef MTWS_BEARSSL
+enum { MEMORY_SIZE = MTWS_MEMORY_SIZE(100000, 300000) + MTWS_TLS_MEMORY_SIZE };
+#else
+enum { MEMORY_SIZE = MTWS_MEMORY_SIZE(100000, 300000) };
+#endif
+static unsigned char memory[MEMORY_SIZE + 1];
 static unsigned char payload[BINARY_SIZE];
 
 /* Before a connection: nothing here does I/O. */
@@ -156,6 +173,48 @@ static int look_at_net(void) {
     EXPECT(api.net_set_proxy(&net, "proxy.invalid") == MTWS_ERR_URL);
     EXPECT(api.net_reason(&net)[0] == '\0');
     api.net_destroy(&net);
+    return 0;
+}
+
+static const char anchor[] = "-----BEGIN CERTIFICATE-----\n"
+                             "MIIBmTCCAT+gAwIBAgIUAQCvPEiYJwKSUTeTLSnTNbLzC24wCgYIKoZIzj0EAwIw\n"
+                             "ITEOMAwGA1UECgwFVGVzdHMxDzANBgNVBAMMBkFuY2hvcjAgFw0yNjExMjYxODUw\n"
+                             "NDZaGA8yMTI2MTEwMjE4NTA0NlowITEOMAwGA1UECgwFVGVzdHMxDzANBgNVBAMM\n"
+                             "BkFuY2hvcjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABBqdAcf6yKlN4+eWIkG/\n"
+                             "n7JYgT6jJ+KjWSK6+vsAgCrpEM2tJ9qYRvTVHqN23Xh8ATsHQQhYTU8i1he6xVBW\n"
+                             "r6GjUzBRMB0GA1UdDgQWBBSAmsB6aHXxZrioYMopCREEekDAYTAfBgNVHSMEGDAW\n"
+                             "gBSAmsB6aHXxZrioYMopCREEekDAYTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49\n"
+                             "BAMCA0gAMEUCIQC+veIgsfPCgLxXPy0x4WDx0hoZbpJe6cfxvJc2FKHaHQIgP9W1\n"
+                             "bTInC0SnRblWNum4HKHkHGwbbSj7fbEwvpSC9fU=\n"
+                             "-----END CERTIFICATE-----\n";
+
+/* Anchors in static memory; without BearSSL everything about TLS is refused. */
+static int trust(mtws_client *ws) {
+    static unsigned char anchors[MTWS_PEM_MEMORY_SIZE(sizeof anchor) + 1];
+    mtws_trust *t = NULL;
+#ifdef MTWS_BEARSSL
+    mtws_trust *other = NULL;
+    size_t required = api.trust_memory_required(NULL, anchor);
+    EXPECT(required > 0 && required < sizeof anchors);
+    EXPECT(api.trust_create_in(&t, NULL, anchor, anchors + 1, required) == MTWS_OK);
+    EXPECT(api.trust_count(t) == 1);
+    EXPECT(api.set_trust(ws, NULL) == MTWS_ERR_ARGUMENT);
+    EXPECT(api.connect(ws, "wss://localhost/", NULL) == MTWS_ERR_TLS_TRUST);
+    EXPECT(api.set_trust(ws, t) == MTWS_OK);
+    EXPECT(api.connect(ws, "wss://localhost/", NULL) == MTWS_OK);
+    EXPECT(api.disconnect(ws, 0, NULL) == MTWS_OK);
+    EXPECT(api.trust_create(&other, NULL, anchor) == MTWS_OK);
+    EXPECT(api.set_trust(ws, other) == MTWS_OK && api.set_trust(ws, t) == MTWS_OK);
+    api.trust_destroy(other);
+#else
+    EXPECT(api.trust_memory_required(NULL, anchor) == 0);
+    EXPECT(api.trust_create(&t, NULL, anchor) == MTWS_ERR_TLS && t == NULL);
+    EXPECT(api.trust_create_in(&t, NULL, anchor, anchors, sizeof anchors) == MTWS_ERR_TLS);
+    EXPECT(api.set_trust(ws, t) == MTWS_ERR_TLS);
+    EXPECT(api.trust_count != NULL);
+    EXPECT(api.connect(ws, "wss://localhost/", NULL) == MTWS_ERR_TLS);
+    api.trust_destroy(t);
+#endif
     return 0;
 }
 
@@ -257,8 +316,11 @@ int main(int argc, char **argv) {
 
     options.max_message_size = 100000;
     options.max_queue_size = 300000;
+#ifdef MTWS_BEARSSL
+    options.ca_file = "";
+#endif
     EXPECT(api.create_in(&ws, &options, memory + 1, sizeof memory - 1) == MTWS_OK);
-    failed = look_around(ws, &stats) || look_at_net();
+    failed = look_around(ws, &stats) || look_at_net() || trust(ws);
     if (!failed) {
         EXPECT(api.connect(ws, "ws://127.0.0.1:1/", NULL) == MTWS_OK);
         EXPECT(api.set_url(ws, argv[1], NULL) == MTWS_OK);

@@ -18,6 +18,7 @@ BUILD=build/matrix
 PARTS='sanitize memory big-endian m32 valgrind compile gcc clang' # the longest first
 WARNINGS='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Werror'
 C_WARNINGS='-Wstrict-prototypes -Wmissing-prototypes'
+BEARSSL='-DMTWS_BEARSSL -Wl,--no-as-needed -lbearssl' # before the file that needs it
 passed=0
 failed=0
 
@@ -83,6 +84,8 @@ check_tools() {
     need qemu-i386 qemu-user
     need qemu-s390x qemu-user
     echo 'int main(void) { return 0; }' >"$BUILD/empty.c"
+    echo '#include <bearssl.h>' | gcc -E -o /dev/null - 2>/dev/null ||
+        missing="$missing libbearssl-dev"
     clang -fsanitize=memory -o "$BUILD/empty" "$BUILD/empty.c" 2>/dev/null ||
         missing="$missing libclang-rt-$(clang -dumpversion 2>/dev/null | sed 's/\..*//')-dev"
     [ -z "$missing" ] && return
@@ -160,11 +163,12 @@ public_functions() {
         sed -n 's/^MTWS_API [^(]*[ *]\(mtws_[a-z0-9_]*\) *(.*/\1/p' | sort
 }
 
-# The object file has the public functions, no other name that a linker sees, and no variable.
+# OPTIONS...: the object file has the public functions, no other name that a linker sees, and no
+# variable.
 # shellcheck disable=SC2046
 only_public_symbols() {
     local object="$BUILD/symbols.o"
-    $(compiler gcc) -std=c99 -O0 -fno-pic -c compile/implementation.c -o "$object" || return 1
+    $(compiler gcc) -std=c99 -O0 -fno-pic "$@" -c compile/implementation.c -o "$object" || return 1
     nm "$object" | awk 'NF == 3 && $2 ~ /^[BbCDd]$/' >"$object.variables"
     [ ! -s "$object.variables" ] || { cat "$object.variables"; return 1; }
     diff <(nm --defined-only --extern-only "$object" | awk '{ print $3 }' | sort) \
@@ -179,6 +183,8 @@ compile_c() {
     life "$cc" '-std=gnu99 -O3 -D_GNU_SOURCE'
     life "$cc" '-std=c11 -Os -funsigned-char'
     life "$cc" '-std=c99 -O2 -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64'
+    life "$cc" "-std=c99 -O2 $BEARSSL"
+    program 'memory' "$cc" "-std=c99 -O1 $BEARSSL" compile/sizes.c
     program 'two static implementations' "$cc" '-std=c99' compile/static_a.c compile/static_b.c
     program 'included twice' "$cc" '-std=c99' compile/twice.c
     program 'static, declared alone' "$cc" '-std=c99 -DMTWS_STATIC' compile/declared.c
@@ -212,6 +218,7 @@ compile_cxx() {
     life "$cxx" '-std=c++11 -O2 -fno-exceptions -fno-rtti'
     life "$cxx" '-std=c++17 -Os -DNDEBUG'
     life "$cxx" '-std=c++20 -O3 -funsigned-char'
+    life "$cxx" "-std=c++11 -O2 $BEARSSL"
     program 'two static implementations' "$cxx" '-std=c++11' compile/static_a.c compile/static_b.c
     program 'included twice' "$cxx" '-std=c++11' compile/twice.c
     program 'static, declared alone' "$cxx" '-std=c++11 -DMTWS_STATIC' compile/declared.c
@@ -226,6 +233,7 @@ part_compile() {
     fi
     succeeds 'life.c names every public function' every_function_is_named
     succeeds 'symbols' only_public_symbols
+    succeeds 'symbols with BearSSL' only_public_symbols -DMTWS_BEARSSL
     for cc in gcc clang; do compile_c $cc; done
     for cxx in g++ clang++; do compile_cxx $cxx; done
     linked gcc gcc -std=c99 -std=c99

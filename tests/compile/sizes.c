@@ -5,7 +5,21 @@
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
 
-static unsigned char block[MTWS_MEMORY_SIZE(4096, 8192) + 64];
+#ifdef MTWS_BEARSSL
+enum { TLS_SIZE = MTWS_TLS_MEMORY_SIZE };
+#else
+enum { TLS_SIZE = 0 };
+#endif
+
+static unsigned char block[MTWS_MEMORY_SIZE(4096, 8192) + TLS_SIZE + 64];
+
+/* Of one that needs no room for anchors. */
+static void set_limits(mtws_options *options, size_t max_message_size, size_t max_queue_size) {
+    memset(options, 0, sizeof *options);
+    options->max_message_size = max_message_size;
+    options->max_queue_size = max_queue_size;
+    if (TLS_SIZE > 0) options->ca_file = "";
+}
 
 #define EXPECT(condition)                                                                          \
     do {                                                                                           \
@@ -25,12 +39,10 @@ enum { LIMITS_COUNT = sizeof limits / sizeof limits[0] };
 
 static int one_pair(size_t max_message_size, size_t max_queue_size) {
     mtws_options options;
-    size_t promised = MTWS_MEMORY_SIZE(max_message_size, max_queue_size);
+    size_t promised = MTWS_MEMORY_SIZE(max_message_size, max_queue_size) + TLS_SIZE;
     size_t required;
 
-    memset(&options, 0, sizeof options);
-    options.max_message_size = max_message_size;
-    options.max_queue_size = max_queue_size;
+    set_limits(&options, max_message_size, max_queue_size);
     required = mtws_memory_required(&options);
     EXPECT(required > max_message_size + max_queue_size);
     if (required > promised) {
@@ -47,9 +59,7 @@ static int every_alignment(void) {
     mtws_client *ws = NULL;
     size_t required, offset;
 
-    memset(&options, 0, sizeof options);
-    options.max_message_size = 4096;
-    options.max_queue_size = 8192;
+    set_limits(&options, 4096, 8192);
     required = mtws_memory_required(&options);
     EXPECT(required > 0 && required + 64 <= sizeof block);
     for (offset = 0; offset < 64; offset++) {
