@@ -18,7 +18,8 @@
  *     state NEW RESULT CLOSE_CODE HTTP_STATUS REASON...
  *     log ITEM TEXT...
  *     delivered FIRST LAST      dropped FIRST LAST RESULT
- *     figures longest_us=N polls=N connects=N echoes=N wrong=N     of mtws_poll while not connected
+ *     figures longest_us=N resumed_us=N polls=N connects=N echoes=N wrong=N
+ * (the processor's time for the longest mtws_poll while not connected, and since the first ERROR)
  * and its exit status is 0 where all was delivered and came back, and it ended in "disconnected".
  */
 #define _DEFAULT_SOURCE
@@ -48,8 +49,8 @@ typedef struct program {
     mtws_client *ws;
     uint64_t sent, settled, echoes, wrong, dropped;
     uint64_t next_ms, hold_until_ms;
-    uint64_t longest_ns, polls, connects;
-    bool closing, ended, disconnected;
+    uint64_t longest_ns, resumed_ns, polls, connects;
+    bool closing, ended, disconnected, failed;
 } program;
 
 static int64_t clock_offset_s;
@@ -204,6 +205,7 @@ static void take(program *p, const mtws_event *e) {
         p->ended = e->state == MTWS_STATE_DISCONNECTED || e->state == MTWS_STATE_FAILED;
         p->disconnected = e->state == MTWS_STATE_DISCONNECTED;
         p->connects += e->state == MTWS_STATE_CONNECTED;
+        p->failed = p->failed || e->state == MTWS_STATE_ERROR;
         break;
     case MTWS_EVENT_MESSAGE:
         if (p->set->echo) compare(p, e);
@@ -233,6 +235,7 @@ static void pump(program *p) {
         result = mtws_poll(p->ws, &e, 0);
         uint64_t took = now_ns(CLOCK_THREAD_CPUTIME_ID) - start;
         if (connecting && took > p->longest_ns) p->longest_ns = took;
+        if (connecting && p->failed && took > p->resumed_ns) p->resumed_ns = took;
         p->polls++;
         if (result == 1) take(p, &e);
     }
@@ -297,9 +300,9 @@ int main(int argc, char **argv) {
     run(&p);
     mtws_destroy(p.ws);
     mtws_trust_destroy(trust);
-    printf("figures longest_us=%" PRIu64 " polls=%" PRIu64 " connects=%" PRIu64 " echoes=%" PRIu64
-           " wrong=%" PRIu64 "\n",
-           p.longest_ns / 1000, p.polls, p.connects, p.echoes, p.wrong);
+    printf("figures longest_us=%" PRIu64 " resumed_us=%" PRIu64 " polls=%" PRIu64
+           " connects=%" PRIu64 " echoes=%" PRIu64 " wrong=%" PRIu64 "\n",
+           p.longest_ns / 1000, p.resumed_ns / 1000, p.polls, p.connects, p.echoes, p.wrong);
     bool whole = p.sent == set.count && p.settled == p.sent && p.dropped == 0 && p.wrong == 0 &&
                  (!set.echo || p.echoes == p.sent);
     return p.disconnected && whole ? 0 : 1;

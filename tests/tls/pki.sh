@@ -84,6 +84,7 @@ sign stranger self '/O=Strangers/CN=Root' "$CA_EXTENSIONS"
 
 ALL='DNS:localhost,DNS:server.test,DNS:*.wild.test,IP:127.0.0.1,IP:::1'
 server rsa inter "$ALL" "$RSA"
+server rsaonly root "$ALL" "$RSA"
 server ec inter "$ALL" "$P256"
 server ec384 root "$ALL" "$P384"
 server rsa4096 root "$ALL" '-algorithm RSA -pkeyopt rsa_keygen_bits:4096'

@@ -4,7 +4,8 @@
 
 runs every test whose name contains WORD with the program CLIENT (client.c) and the certificates in
 PKI (pki.sh). RELOADS (from the environment, default 5) is how often nginx is reloaded and started
-anew under traffic. The last line is "N passed, N failed".
+anew under traffic. The last line is "N passed, N failed". WORD "figures" measures instead how long
+mtws_poll takes, at most, of the processor's time while a connection is made.
 """
 
 import base64
@@ -807,12 +808,41 @@ def nothing_is_lost_over_restarts(backend):
           f"longest mtws_poll {r.figures()['longest_us']} us")
 
 
+def measure(what, server, times=20, **settings):
+    """The longest mtws_poll of a first connection, and of one that is resumed: the best of some."""
+    full, resumed = [], []
+    for _ in range(times):
+        r = run(server.port, attempts=-1, **settings)
+        check_works(r)
+        full.append(r.figures()["longest_us"])
+        r = run(server.port, path=f"/drop?count=1&x={time.monotonic_ns()}", attempts=-2, count=1,
+                echo=1, max=250, **settings)
+        check_works(r)
+        resumed.append(r.figures()["resumed_us"])
+    print(f"        {what}: {min(full)} us, resumed {min(resumed)} us")
+
+
+def figures(backend):
+    """Not a test: the machine's own."""
+    everything = write("everything.pem", text_of(pki("root.pem")) +
+                       text_of("/etc/ssl/certs/ca-certificates.crt"))
+    for certificate, name in (("rsaonly", "RSA-2048 alone"), ("ec", "P-256, below P-256 and RSA"),
+                              ("rsa4096", "RSA-4096, below RSA-2048")):
+        with Nginx(backend, certificate) as server:
+            measure(name, server)
+            measure(name + ", 150 roots", server, ca=everything)
+    lines = f"ssl_client_certificate {pki('root.pem')}; ssl_verify_client on; ssl_verify_depth 3;"
+    with Nginx(backend, "ec", lines=lines) as server:
+        for name in ("client-rsa", "client-ec", "client-4096"):
+            measure(name, server, cert=pki(name + ".pem"), key=pki(name + ".key"))
+
+
 def main():
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # ends the servers too
     passed = failed = 0
     backend = Backend()
     try:
-        for function in tests:
+        for function in tests if WORD != "figures" else [figures]:
             name = function.__name__.replace("_", " ")
             if WORD not in name:
                 continue
