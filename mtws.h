@@ -211,15 +211,14 @@
  *   - a chain of certificates that leads to one of the trusted roots, each signed by the next, each
  *     valid at this time (clock.unix_ms), with keys of RSA from 2048 bits or P-256, P-384, P-521,
  *     and signatures with SHA-256, -384 or -512;
- *   - the URL's host in subjectAltName (RFC 6125): a name, where an asterisk may stand for one whole
- *     label, the first; or the address, where the host is one. What stands in the subject does not
- *     count;
+ *   - the URL's host in subjectAltName (RFC 6125): a name, in which an asterisk may stand for one
+ *     whole label, the first; or the address, where the host is one. The subject does not count;
  *   - extendedKeyUsage, where the certificate has it, for servers; no critical extension that
  *     BearSSL does not know (name constraints, extendedKeyUsage where it is critical);
  *   - ephemeral keys of X25519 or a P curve, and AES-GCM, ChaCha20-Poly1305, AES-CCM, or AES-CBC
  *     with SHA-2. No renegotiation, no compression, nothing older.
  * By option: pins (options.pin_sha256), a certificate of one's own where the server asks for one,
- * another name than the host's (server_name). options.insecure_skip_verify asks for nothing but pins.
+ * another name than the host's (server_name). options.insecure_skip_verify asks for pins at most.
  * Revocation (CRL, OCSP) and certificate transparency are not looked at.
  *
  * The roots come from options.trust, ca_file or ca_pem, or else from SSL_CERT_FILE or the system's
@@ -228,16 +227,16 @@
  * program that runs for years renews them with mtws_set_trust.
  *
  * A session is resumed by its id on the next connection, to the same name and port, for a day after
- * the full handshake at most; then certificates are looked at again. That costs a server its session
- * cache (nginx: ssl_session_cache shared:...), and spares both sides the public keys.
+ * the full handshake at most; then certificates are looked at again. The server needs a cache of
+ * sessions for it (nginx: ssl_session_cache shared:...), and both sides are spared the public keys.
  *
  * The stream's end without close_notify is a broken connection (MTWS_ERR_RESET, 1006).
  *
  * Each mtws_poll takes one record of the handshake further. BearSSL's operations with public keys
- * cannot be divided, so a poll lasts as long as the longest record's: on one core of 2020, x86-64,
- * at most 0.9 ms with an RSA-2048 chain, 1.3 ms with P-256, 0.2 ms where a session is resumed; where
- * the client shows a certificate of its own 2.8 ms with RSA-2048, 22 ms with RSA-4096. Processors
- * of small machines take ten to fifty times that.
+ * cannot be divided, so a poll lasts as long as the longest record's. Measured on an x86-64 server
+ * processor: 0.9 ms with an RSA-2048 chain, 1.3 ms with P-256, 0.2 ms where a session is resumed;
+ * where the client shows a certificate of its own 2.8 ms with RSA-2048, 22 ms with RSA-4096. Slower
+ * processors take that much longer.
  *
  * A server that speaks TLS 1.3 alone is MTWS_ERR_TLS and says so. Another TLS library goes behind
  * options.transport: examples/openssl_transport.c is one, complete.
