@@ -14,6 +14,9 @@
  *     hold=MS                   after all that it stays connected so long
  *     limit=MS                  gives up
  *
+ * Built with CLIENT_OPENSSL it goes through examples/openssl_transport.c, which takes ca alone of
+ * what is about TLS.
+ *
  * Output, one event a line:
  *     state NEW RESULT CLOSE_CODE HTTP_STATUS REASON...
  *     log ITEM TEXT...
@@ -23,9 +26,14 @@
  * and its exit status is 0 where all was delivered and came back, and it ended in "disconnected".
  */
 #define _DEFAULT_SOURCE
+#ifdef CLIENT_OPENSSL
+#define OPENSSL_TRANSPORT_NO_MAIN
+#include "../../examples/openssl_transport.c"
+#else
 #define MTWS_BEARSSL
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
+#endif
 
 #include <inttypes.h>
 #include <poll.h>
@@ -283,6 +291,11 @@ int main(int argc, char **argv) {
     parse(&set, argc, argv);
     p.set = &set;
     mtws_result result = MTWS_OK;
+#ifdef CLIENT_OPENSSL
+    static openssl_transport transport;
+    if (!openssl_transport_make(&transport, &set.options.transport, set.options.ca_file)) return 1;
+    set.options.ca_file = NULL;
+#endif
     if (set.trust) {
         result = mtws_trust_create(&trust, set.options.ca_file, set.options.ca_pem);
         set.options.ca_file = set.options.ca_pem = NULL;
@@ -300,6 +313,10 @@ int main(int argc, char **argv) {
     run(&p);
     mtws_destroy(p.ws);
     mtws_trust_destroy(trust);
+#ifdef CLIENT_OPENSSL
+    printf("log openssl %s\n", transport.reason);
+    openssl_transport_free(&transport);
+#endif
     printf("figures longest_us=%" PRIu64 " resumed_us=%" PRIu64 " polls=%" PRIu64
            " connects=%" PRIu64 " echoes=%" PRIu64 " wrong=%" PRIu64 "\n",
            p.longest_ns / 1000, p.resumed_ns / 1000, p.polls, p.connects, p.echoes, p.wrong);

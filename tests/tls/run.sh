@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What `make tls` runs: makes the certificates, runs the programs and the servers, sums the counts.
 #
-#     tls/run.sh FOLDER [WORD]        with the programs cert, session and client in FOLDER; of the
-#                                     servers' tests those whose names contain WORD
+#     tls/run.sh FOLDER [WORD]        with the programs cert, session, client, openssl and mtwscat
+#                                     in FOLDER; of the servers' tests those whose names contain WORD
 #
 # Anything missing is a failure, and what to install is said.
 set -u
@@ -55,6 +55,6 @@ if [ -z "$word" ]; then
     done
 fi
 echo '== servers'
-run "$PYTHON" tls/servers.py "$folder/client" "$PKI" "$word"
+run "$PYTHON" tls/servers.py "$folder" "$PKI" "$word"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -1,9 +1,9 @@
 """wss:// against real servers: nginx, stunnel, haproxy, openssl, and scripts on python's ssl.
 
-    servers.py CLIENT PKI [WORD]
+    servers.py FOLDER PKI [WORD]
 
-runs every test whose name contains WORD with the program CLIENT (client.c) and the certificates in
-PKI (pki.sh). RELOADS (from the environment, default 5) is how often nginx is reloaded and started
+runs every test whose name contains WORD with the programs in FOLDER (client, and openssl, which is
+the same over examples/openssl_transport.c; mtwscat) and the certificates in PKI (pki.sh). RELOADS (from the environment, default 5) is how often nginx is reloaded and started
 anew under traffic. The last line is "N passed, N failed". WORD "figures" measures instead how long
 mtws_poll takes, at most, of the processor's time while a connection is made.
 """
@@ -25,7 +25,7 @@ import time
 import warnings
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CLIENT, PKI = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+PROGRAMS, PKI = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 WORD = sys.argv[3] if len(sys.argv) > 3 else ""
 RELOADS = int(os.environ.get("RELOADS") or 5)
 TLS, TRUST, NAME, TIME, TIMEOUT, HTTP_STATUS, RESET = -11, -12, -13, -14, -19, -16, -22
@@ -310,8 +310,8 @@ def relay(port, down):
 class Run:
     """The client's life, from its output."""
 
-    def __init__(self, url, env=None, **settings):
-        self.command = [CLIENT, url] + [f"{name}={value}" for name, value in settings.items()]
+    def __init__(self, url, env=None, program="client", **settings):
+        self.command = [os.path.join(PROGRAMS, program), url] + [f"{name}={value}" for name, value in settings.items()]
         self.env = dict(os.environ, **(env or {}))
         self.started = time.monotonic()
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, env=self.env,
@@ -568,12 +568,22 @@ def another_protocol_of_alpn(backend):
         check_fails(run(server.port, attempts=1, limit=1500), TLS, "ALPN", False)
 
 
+class Printed:
+    """What openssl's server has printed, as a stream."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def recv(self, size):
+        return self.server.text().encode()
+
+
 @contextlib.contextmanager
-def openssl_server(*arguments):
+def openssl_server(*arguments, version="-tls1_2"):
     port = free_port()
     reading, writing = os.pipe()
     command = ["openssl", "s_server", "-accept", str(port), "-cert", pki("rsa.leaf"), "-key",
-               pki("rsa.key"), "-cert_chain", pki("inter.leaf"), "-tls1_2", *arguments]
+               pki("rsa.key"), "-cert_chain", pki("inter.leaf"), *([version] if version else []), *arguments]
     server = Process("s_server", command, port, stdin=reading)
     server.port = port
     os.close(reading)
@@ -590,12 +600,7 @@ def renegotiation_is_refused(backend):
     with openssl_server("-legacy_renegotiation") as (server, writing):
         r = Run(f"wss://localhost:{server.port}/", ca=pki("root.pem"), limit=8000)
         wait_until(lambda: "Sec-WebSocket-Key" in server.text(), "no request: %s" % r.lines)
-
-        class Printed:
-            def recv(self, size):
-                return server.text().encode()
-
-        os.write(writing, upgrade(Printed()))
+        os.write(writing, upgrade(Printed(server)))
         wait_until(lambda: r.find("state connected"), "not connected: %s" % r.lines)
         os.write(writing, b"r\n")
         wait_until(lambda: "SSL_do_handshake -> " in server.text() or
@@ -765,13 +770,13 @@ def check_ledger(backend, count):
     check(last == count, "%s of %s arrived", last, count)
 
 
-def under_traffic(backend, disturb):
+def under_traffic(backend, disturb, program="client", ssl_lines=""):
     """Messages flow while nginx is disturbed; returns the client's life."""
     with contextlib.suppress(FileNotFoundError):
         os.truncate(backend.ledger, 0)
     count = RELOADS * 350
-    with Nginx(backend, "ec") as server:
-        r = Run(f"wss://localhost:{server.port}/ledger", ca=pki("root.pem"), attempts=-2, max=300,
+    with Nginx(backend, "ec", ssl_lines=ssl_lines) as server:
+        r = Run(f"wss://localhost:{server.port}/ledger", program=program, ca=pki("root.pem"), attempts=-2, max=300,
                 count=count, gap=20, limit=RELOADS * 4000 + 30000)
         for i in range(RELOADS):
             wait_until(lambda: len(r.find("state connected")) > i, "not back: %s" % r.lines[-5:])
@@ -806,6 +811,108 @@ def nothing_is_lost_over_restarts(backend):
     check(full == len(r.handshakes()), "%s of %s handshakes were full", full, len(r.handshakes()))
     print(f"        {RELOADS} restarts: {len(r.handshakes())} connections, all full handshakes, "
           f"longest mtws_poll {r.figures()['longest_us']} us")
+
+
+BOTH = "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:1m;"
+NEW = "ssl_protocols TLSv1.3; ssl_session_cache shared:tls:1m;"
+
+
+@test
+def openssl_transport_echoes(backend):
+    """Over the same interface: TLS 1.3 and 1.2, small and large, what was refused and what not."""
+    for lines in (NEW, BOTH, ""):
+        with Nginx(backend, ssl_lines=lines) as server:
+            for size in SIZES:
+                check_works(run(server.port, program="openssl", count=60, size=size, echo=1))
+            check_works(run(server.port, program="openssl", host="127.0.0.1", count=10, echo=1))
+            check_works(run(server.port, program="openssl", count=40, size=1000000, echo=1,
+                            limit=60000))
+            check(("TLSv1.2" if not lines else "TLSv1.3") in server.log(), "%s", server.log())
+    r = run(backend.port, program="openssl", attempts=-1, limit=3000)
+    check(r.error()[0] == TLS, "%s", r.lines)
+    for certificate, result in (("untrusted", TRUST), ("other", NAME), ("expired", TIME),
+                                ("subject-address", NAME)):
+        with Nginx(backend, certificate, ssl_lines=BOTH) as server:
+            for host in ("localhost", "127.0.0.1"):
+                r = run(server.port, program="openssl", host=host, attempts=-1, limit=3000)
+                check(r.error()[0] == result, "%s: %s", certificate, r.lines)
+
+
+@test
+def openssl_transport_in_pieces(backend):
+    def down(data, connection, state):
+        for i in range(0, len(data), 1 + len(data) // 400):
+            connection.sendall(data[i:i + 1 + len(data) // 400])
+        return True
+
+    with Nginx(backend, ssl_lines=NEW) as server, relay(server.port, down) as s:
+        check_works(run(s.port, program="openssl", count=10, size=50, echo=1))
+        check_works(run(s.port, program="openssl", count=20, size=70000, echo=1))
+
+
+@test
+def openssl_transport_renews_its_keys(backend):
+    """A server that asks for new keys of TLS 1.3 while messages flow both ways: reading writes."""
+    with openssl_server("-no_ticket", version=None) as (server, writing):
+        r = Run(f"wss://localhost:{server.port}/", program="openssl", ca=pki("root.pem"), hold=3000,
+                attempts=-1, limit=8000)
+        wait_until(lambda: "Sec-WebSocket-Key" in server.text(), "no request: %s" % r.lines)
+        os.write(writing, upgrade(Printed(server)))
+        wait_until(lambda: r.find("state connected"), "not connected: %s" % r.lines)
+        os.write(writing, b"K\n")  # a KeyUpdate that asks for ours
+        time.sleep(0.3)
+        os.write(writing, b"\x81\x05after")
+        wait_until(lambda: r.find("message after"), "nothing came behind it: %s" % r.lines)
+        check("state error" not in "\n".join(r.lines), "%s", r.lines)
+        r.process.kill()
+        r.end()
+
+
+@test
+def openssl_transport_resumes(backend):
+    for lines in (NEW, BOTH, ""):
+        with Nginx(backend, ssl_lines=lines) as server:
+            r = run(server.port, program="openssl", path=f"/drop?count=3&x={time.monotonic_ns()}",
+                    attempts=-2, count=5, echo=1, max=250)
+            check_works(r)
+            reused = [line.split(" ")[2] for line in server.log().splitlines()]
+            check(reused.count("r") == 3, "%r: %s", lines, server.log())
+
+
+@test
+def openssl_transport_loses_nothing(backend):
+    under_traffic(backend, lambda server: server.reload(), "openssl", BOTH)
+
+
+@test
+def mtwscat_over_tls(backend):
+    def cat(*arguments, url="wss://localhost:%s/echo"):
+        return subprocess.run([os.path.join(PROGRAMS, "mtwscat"), "-q", "-n", "2", "-t", "5",
+                               "--no-reconnect", *arguments, url % server.port], input="one\ntwo\n",
+                              capture_output=True, text=True, timeout=20, check=False)
+
+    pin, other = text_of(pki("ec.pin")).strip(), text_of(pki("rsa.pin")).strip()
+    ca = ("--ca", pki("root.pem"))
+    with Nginx(backend, "ec") as server:
+        for arguments in (ca, (*ca, "--pin", f"{other},{pin}"), ("--insecure",),
+                          ("--insecure", "--pin", pin)):
+            done = cat(*arguments)
+            check(done.stdout == "one\ntwo\n" and done.returncode == 0, "%s: %s", arguments, done)
+        for arguments, text in (((), "not trusted"), ((*ca, "--pin", other), "pin_sha256"),
+                                (("--insecure", "--pin", other), "pin_sha256"),
+                                (("--ca", "/nowhere"), "--ca FILE"), ((*ca, "--pin", "x"), "pin"),
+                                ((*ca, "--key", pki("ec.key")), "certificate")):
+            done = cat(*arguments)
+            check(done.returncode != 0 and done.stdout == "", "%s: %s", arguments, done)
+            check(text in done.stderr or "trusted root" in done.stderr, "%s: %s", arguments, done)
+    lines = f"ssl_client_certificate {pki('root.pem')}; ssl_verify_client on; ssl_verify_depth 3;"
+    with Nginx(backend, "ec", lines=lines) as server:
+        both = write("both.pem", text_of(pki("client-ec.pem")) + text_of(pki("client-ec.key")))
+        for arguments in (("--cert", pki("client-rsa.pem"), "--key", pki("client-rsa.key")),
+                          ("--cert", both)):
+            done = cat(*ca, *arguments)
+            check(done.stdout == "one\ntwo\n" and done.returncode == 0, "%s: %s", arguments, done)
+        check(cat(*ca).returncode != 0, "it was let in without a certificate")
 
 
 def measure(what, server, times=20, **settings):
