@@ -6,6 +6,7 @@
  *     ca, ca_pem, cert, key     files; ca_pem is read and given as text; cert and key as texts
  *     trust=1                   the anchors of ca in an mtws_trust
  *     pin, name, insecure=1     options.pin_sha256, server_name, insecure_skip_verify
+ *     proxy, redirects          options.proxy, max_redirects
  *     attempts, connect, close, interval, timeout, max     options in milliseconds, or as they are
  *     clock=SECONDS             this much is added to the wall clock
  *     count=N, gap=MS           so many messages, a burst of them each MS milliseconds
@@ -109,6 +110,7 @@ static bool set_text(settings *s, const char *name, const char *value) {
     else if (strcmp(name, "key") == 0) o->client_key_pem = read_file(value);
     else if (strcmp(name, "pin") == 0) o->pin_sha256 = value;
     else if (strcmp(name, "name") == 0) o->server_name = value;
+    else if (strcmp(name, "proxy") == 0) o->proxy = value;
     else return false;
     return true;
 }
@@ -131,6 +133,7 @@ static bool set_number(settings *s, const char *name, int64_t value) {
         {"size", NULL, &s->size},
         {"hold", NULL, &s->hold_ms},
         {"limit", NULL, &s->limit_ms},
+        {"redirects", &o->max_redirects, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (strcmp(rows[i].name, name) != 0) continue;

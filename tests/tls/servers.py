@@ -3,9 +3,10 @@
     servers.py FOLDER PKI [WORD]
 
 runs every test whose name contains WORD with the programs in FOLDER (client, and openssl, which is
-the same over examples/openssl_transport.c; mtwscat) and the certificates in PKI (pki.sh). RELOADS (from the environment, default 5) is how often nginx is reloaded and started
-anew under traffic. The last line is "N passed, N failed". WORD "figures" measures instead how long
-mtws_poll takes, at most, of the processor's time while a connection is made.
+the same over examples/openssl_transport.c; mtwscat) and the certificates in PKI (pki.sh). RELOADS
+(from the environment, default 5) is how often nginx is reloaded and started anew under traffic. The
+last line is "N passed, N failed". WORD "figures" measures instead how long mtws_poll takes, at
+most, of the processor's time while a connection is made.
 """
 
 import base64
@@ -284,7 +285,7 @@ def scripted(certificate, script, **settings):
 
 
 def relay(port, down):
-    """A Listener that passes on to the port; down(data, connection, state) sends what comes back."""
+    """Passes on to the port; down(data, connection, state) sends what comes back."""
     def serve(connection):
         with socket.create_connection(("127.0.0.1", port)) as server:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -311,7 +312,8 @@ class Run:
     """The client's life, from its output."""
 
     def __init__(self, url, env=None, program="client", **settings):
-        self.command = [os.path.join(PROGRAMS, program), url] + [f"{name}={value}" for name, value in settings.items()]
+        self.command = [os.path.join(PROGRAMS, program), url]
+        self.command += [f"{name}={value}" for name, value in settings.items()]
         self.env = dict(os.environ, **(env or {}))
         self.started = time.monotonic()
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, env=self.env,
@@ -404,7 +406,7 @@ def each_server_echoes(backend):
                     check_works(run(server.port, count=60, size=size, echo=1))
                 check_works(run(server.port, host="127.0.0.1", count=10, echo=1))
                 check_works(run(server.port, host="LocalHost", count=10, echo=1))
-                check_works(run(server.port, host="127.0.0.1", name="server.test", count=10, echo=1))
+                check_works(run(server.port, host="127.0.0.1", name="server.test", echo=1))
 
 
 @test
@@ -481,8 +483,9 @@ def roots_are_found_or_nothing_is_trusted(backend):
         r = run(server.port, ca=None, env={"SSL_CERT_FILE": pki("root.pem")}, count=5, echo=1)
         check_works(r)
         check(any("1 roots from" in line for line in r.find("log trust")), "%s", r.lines)
-        for settings, env in (({"ca": None}, {"SSL_CERT_FILE": "/nowhere"}), ({"ca": "/nowhere"}, {}),
-                              ({"ca": ""}, {}), ({"ca": pki("root.key")}, {})):
+        for settings, env in (({"ca": None}, {"SSL_CERT_FILE": "/nowhere"}),
+                              ({"ca": "/nowhere"}, {}), ({"ca": ""}, {}),
+                              ({"ca": pki("root.key")}, {})):
             r = run(server.port, env=env, **settings)
             check(r.find(f"refused {TRUST}"), "%s %s: %s", settings, env, r.lines)
         check_fails(run(server.port, ca=None, env={"SSL_CERT_FILE": ""}, attempts=1, limit=1500),
@@ -583,7 +586,8 @@ def openssl_server(*arguments, version="-tls1_2"):
     port = free_port()
     reading, writing = os.pipe()
     command = ["openssl", "s_server", "-accept", str(port), "-cert", pki("rsa.leaf"), "-key",
-               pki("rsa.key"), "-cert_chain", pki("inter.leaf"), *([version] if version else []), *arguments]
+               pki("rsa.key"), "-cert_chain", pki("inter.leaf"), *arguments]
+    command += [version] if version else []
     server = Process("s_server", command, port, stdin=reading)
     server.port = port
     os.close(reading)
@@ -733,6 +737,76 @@ def cutting(times):
     return down
 
 
+def connect_proxy(seen):
+    """A proxy that obeys CONNECT, and passes bytes on."""
+    def serve(connection):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        seen.append(head)
+        target = head.split(b" ")[1].decode()
+        with socket.create_connection(("127.0.0.1", int(target.rsplit(":", 1)[1]))) as server:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+            def up():
+                with contextlib.suppress(OSError):
+                    while data := connection.recv(65536):
+                        server.sendall(data)
+                    server.shutdown(socket.SHUT_WR)
+
+            threading.Thread(target=up, daemon=True).start()
+            while data := server.recv(65536):
+                connection.sendall(data)
+
+    return Listener(serve)
+
+
+@test
+def through_a_proxy(backend):
+    """TLS goes through, and the proxy sees nothing but the target."""
+    seen = []
+    with Nginx(backend, "ec") as server, connect_proxy(seen) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        for size in SIZES:
+            check_works(run(server.port, proxy=url, count=60, size=size, echo=1))
+        r = run(server.port, proxy=url, path=f"/drop?count=3&x={time.monotonic_ns()}", attempts=-2,
+                count=5, echo=1, max=250)
+        check_works(r)
+        check(r.handshakes() == ["full handshake"] + ["resumed"] * 3, "%s", r.handshakes())
+        check(len(seen) == len(SIZES) + 4, "%s", seen)
+        start = b"CONNECT localhost:%d " % server.port
+        check(all(head.startswith(start) for head in seen), "%s", seen)
+        check(not any(b"WebSocket" in head for head in seen), "%s", seen)
+        check_fails(run(server.port, proxy=url, ca=pki("stranger.pem"), attempts=1, limit=1500),
+                    TRUST, "trusted root", True)
+
+
+@test
+def redirects_are_followed_over_tls(backend):
+    """To another server of TLS, whose certificate is looked at; from ws to wss; never back."""
+    with Nginx(backend, "ec") as last, Nginx(backend, "untrusted") as bad:
+        for target, result in ((f"wss://localhost:{last.port}/echo", 0),
+                               (f"wss://localhost:{bad.port}/echo", TRUST),
+                               (f"ws://localhost:{backend.port}/echo", HTTP_STATUS)):
+            lines = f"location = /go {{ return 302 {target}; }}"
+            with Nginx(backend, lines=lines) as first:
+                r = run(first.port, path="/go", redirects=3, count=5, echo=1, limit=5000)
+                check(r.error()[0] == result, "%s: %s", target, r.lines)
+                if result == 0:
+                    check_works(r)
+
+        def answer(connection):
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: "
+                               b"wss://localhost:%d/echo\r\n\r\n" % last.port)
+
+        with Listener(answer) as plain:
+            check_works(Run(f"ws://localhost:{plain.port}/", ca=pki("root.pem"), redirects=1,
+                            count=5, echo=1).end())
+            check_works(Run(f"ws://localhost:{plain.port}/", redirects=1, count=5, echo=1,
+                            env={"SSL_CERT_FILE": pki("root.pem")}).end())
+
+
 @test
 def client_certificates(backend):
     lines = f"ssl_client_certificate {pki('root.pem')}; ssl_verify_client on; ssl_verify_depth 3;"
@@ -747,7 +821,8 @@ def client_certificates(backend):
         r = run(server.port, cert=pki("untrusted.pem"), key=pki("untrusted.key"), attempts=-1,
                 limit=3000)
         check(r.error()[0] == HTTP_STATUS, "%s", r.lines)
-    with openssl_server("-Verify", "3", "-CAfile", pki("root.pem"), "-verify_return_error") as (s, _):
+    arguments = ("-Verify", "3", "-CAfile", pki("root.pem"), "-verify_return_error")
+    with openssl_server(*arguments) as (s, _):
         r = run(s.port, attempts=-1, limit=3000)
         check(r.error()[0] == TLS and "client certificate" in r.error()[1], "%s", r.lines)
 
@@ -776,8 +851,8 @@ def under_traffic(backend, disturb, program="client", ssl_lines=""):
         os.truncate(backend.ledger, 0)
     count = RELOADS * 350
     with Nginx(backend, "ec", ssl_lines=ssl_lines) as server:
-        r = Run(f"wss://localhost:{server.port}/ledger", program=program, ca=pki("root.pem"), attempts=-2, max=300,
-                count=count, gap=20, limit=RELOADS * 4000 + 30000)
+        r = Run(f"wss://localhost:{server.port}/ledger", program=program, ca=pki("root.pem"),
+                attempts=-2, max=300, count=count, gap=20, limit=RELOADS * 4000 + 30000)
         for i in range(RELOADS):
             wait_until(lambda: len(r.find("state connected")) > i, "not back: %s" % r.lines[-5:])
             time.sleep(0.15)
