@@ -183,8 +183,8 @@
  * asked again at max_reconnect_delay_ms. Each answer of it is bounded as a server's is, and what it
  * sends behind one before anything was said to the server is refused. connect_timeout_ms counts
  * over all. Whether the network is there is told by the proxy's addresses.
- *     wss:// through a proxy: options.transport does the TLS, so the proxy goes below it, with
- * mtws_net_transport and mtws_net_set_proxy.
+ *     wss:// goes through the proxy as it is. Where options.transport does the TLS, the proxy goes
+ * below it, with mtws_net_transport and mtws_net_set_proxy.
  *
  * options.max_redirects lets an attempt follow so many answers of 301, 302, 303, 307 or 308 to
  * where their Location leads, http and https taken for ws and wss; without it they are errors.
@@ -707,9 +707,10 @@ MTWS_API void         mtws_destroy   (mtws_client *ws);
  * authorization); params join its query percent-encoded:
  *     mtws_pair params[] = {{"sessionId", id}, {"token", token}, {NULL, NULL}};
  * Both are copied. From DISCONNECTED or FAILED, else MTWS_ERR_STATE; before the next mtws_poll a
- * second call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// without options.transport, or
- * with both it and a proxy (the proxy goes below TLS: mtws_net_set_proxy);
- * MTWS_ERR_ARGUMENT a param without name or value; MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. What is
+ * second call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// in a build without it, or with
+ * both options.transport and a proxy (the proxy goes below TLS: mtws_net_set_proxy);
+ * MTWS_ERR_TLS_TRUST wss://, and no roots are found; MTWS_ERR_MEMORY the system's file of them has
+ * grown since mtws_create; MTWS_ERR_ARGUMENT a param without name or value; MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. What is
  * still queued goes to this server: call mtws_clear_queue first where that is not meant. */
 MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
                                       const mtws_pair *params_or_null);
