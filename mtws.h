@@ -710,8 +710,9 @@ MTWS_API void         mtws_destroy   (mtws_client *ws);
  * second call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// in a build without it, or with
  * both options.transport and a proxy (the proxy goes below TLS: mtws_net_set_proxy);
  * MTWS_ERR_TLS_TRUST wss://, and no roots are found; MTWS_ERR_MEMORY the system's file of them has
- * grown since mtws_create; MTWS_ERR_ARGUMENT a param without name or value; MTWS_ERR_TOO_BIG over MTWS_REQUEST_MAX. What is
- * still queued goes to this server: call mtws_clear_queue first where that is not meant. */
+ * grown since mtws_create; MTWS_ERR_ARGUMENT a param without name or value; MTWS_ERR_TOO_BIG over
+ * MTWS_REQUEST_MAX. What is still queued goes to this server: call mtws_clear_queue first where
+ * that is not meant. */
 MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
                                       const mtws_pair *params_or_null);
 
