@@ -496,6 +496,9 @@ static void program_on_state(const mtws_event *e)
 
 static void program_on_event(const mtws_event *e)
 {
+    if (e->type == MTWS_EVENT_DROPPED && has(T_BY_PROGRAM) && sim.quiet) {
+        sim.confirm_us = least(sim.confirm_us, sim.now_us); /* what comes behind it */
+    }
     if (e->type == MTWS_EVENT_STATE) {
         program_on_state(e);
     } else if (e->type == MTWS_EVENT_WRITABLE) {
