@@ -2114,8 +2114,8 @@ typedef struct mtws__url {
     mtws__span userinfo; /* as written, still percent-encoded; data is NULL where there is none */
     mtws__span host;
     uint16_t port;
-    mtws__span path;  /* begins with '/' or is empty */
-    mtws__span query; /* without '?'; data is NULL where there is none */
+    mtws__span path;   /* begins with '/' or is empty */
+    mtws__span query;  /* without '?'; data is NULL where there is none */
     const char *wrong; /* of a text that is no URL: what of it, for people */
 } mtws__url;
 
@@ -6586,8 +6586,7 @@ enum {
     MTWS__INFORMATIONAL_MAX = 8, /* 1xx answers before the one that counts */
     MTWS__REDIRECTS_MAX = 5,     /* in one attempt */
     MTWS__FLUSH_SIZE = 65536,    /* handed over before replies are flushed ... */
-    MTWS__FLUSH_US = 1000,       /* ... or this long after the last flush ... */
-    MTWS__FLUSH_MESSAGES = 16,   /* ... looked at each so many messages */
+    MTWS__FLUSH_US = 1000,       /* ... or this long after the last flush */
     MTWS__STRIKES_MAX = 3,
     MTWS__RETRY_AFTER_MAX_MS = 3600000,
     MTWS__REASON_MAX = 256,
@@ -6669,7 +6668,6 @@ typedef struct mtws__connection {
     int current; /* the queue in the midst of a message; MTWS__NOWHERE */
     uint16_t peer_code;
     size_t handed_size; /* since the last flush */
-    int handed_count;
     uint64_t flushed_us;
 } mtws__connection;
 
@@ -7309,7 +7307,6 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
         mtws__tls_push(ws->tls_layer); /* what is left of records; errors are met by reading */
     c->flushed_us = ws->now_us;
     c->handed_size = 0;
-    c->handed_count = 0;
 }
 
 /* Reads once, or with a transport of the user's until it says that there is no more. */
@@ -8003,7 +8000,6 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
             event->last = m->last;
             ws->stats.messages_received += m->last;
             c->handed_size += m->payload.size;
-            c->handed_count++;
             return true;
         }
     }
@@ -8272,8 +8268,7 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
         return false;
     }
     /* Messages that are there already cost no system call, but replies do not wait for all. */
-    bool due = c->handed_size >= MTWS__FLUSH_SIZE || (c->handed_count >= MTWS__FLUSH_MESSAGES &&
-                                                      ws->now_us - c->flushed_us >= MTWS__FLUSH_US);
+    bool due = c->handed_size >= MTWS__FLUSH_SIZE || ws->now_us - c->flushed_us >= MTWS__FLUSH_US;
     if (c->unparsed && !due && mtws__client_parse(ws, event)) return true;
     if (c->phase == MTWS__PHASE_OPEN && ws->stopping) mtws__client_drain(ws);
     mtws__client_flush(ws);

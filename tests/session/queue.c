@@ -1093,6 +1093,22 @@ static void drop_oldest(void) {
     peer_finish(&p);
 }
 
+/* Nor do messages that have come keep waiting what it sends. */
+static void replies_at_a_slow_rate(void) {
+    peer p;
+    peer_init(&p);
+    peer_open_up(&p);
+    for (int i = 0; i < 30; i++) peer_stream(&p, "text:x");
+    CHECK_INT(peer_poll(&p), 1);
+    CHECK_INT(queue_number(&p, 0, 10, 0), MTWS_OK);
+    for (int i = 0; i < 2; i++) {
+        peer_sleep(&p, 16);
+        CHECK_INT(peer_poll(&p), 1);
+    }
+    CHECK_UINT(p.message_count, 1);
+    peer_finish(&p);
+}
+
 /* A program that polls once a frame, and brings about an event each time: that does not keep the
  * connection waiting, nor the attempt at one. */
 static void an_event_each_poll(void) {
@@ -1754,6 +1770,7 @@ int main(int argc, char **argv) {
         TEST(the_ring_goes_round),
         TEST(drop_oldest),
         TEST(an_event_each_poll),
+        TEST(replies_at_a_slow_rate),
         TEST(time_to_live),
         TEST(no_expiry_on_the_wire),
         TEST(held_until_released),
