@@ -982,6 +982,9 @@ static void check_violation(const conn *c)
 static void check_attempts(void)
 {
     const conn *c = conn_now();
+    if (sim.stop_asked) {
+        return;
+    }
     uint64_t slack = 2 * lateness_us();
     bool held = conn_held(c);
     if (held && c->opened_us == NEVER) {
