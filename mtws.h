@@ -7460,6 +7460,7 @@ MTWS_PRIVATE bool mtws__client_secure(mtws_client *ws) {
 MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     if (ws->attempt < INT32_MAX) ws->attempt++;
     ws->retry_asked = false;
+    ws->idle = 0; /* attempts that fail at once, one after the other, are no broken poll */
     mtws__client_reset_connection(ws);
     mtws__connection *c = &ws->connection;
     char where[MTWS__LOG_MAX];
