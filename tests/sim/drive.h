@@ -565,7 +565,7 @@ static void handle_conn(conn *c, const happening *h)
     case EV_CONNECTED: link_connected(c); break;
     case EV_FIN: link_fin(c); break;
     case EV_RESET:
-        if (c->stage != STAGE_CLOSED) {
+        if (c->stage != STAGE_CLOSED && !c->reset) {
             c->reset = true;
             c->reset_lossy = h->extra != 0;
             c->reset_arrived = c->in.arrived;

@@ -964,6 +964,7 @@ static void check_dead_link(const conn *c)
                    longest);
     }
     by += c->bad ? 250000 : 0; /* it ends otherwise, and lingers */
+    by += has(T_NATIVE) ? timeout_us() / 8 : 0; /* what left before is seen so much later */
     overdue("dead link not noticed", from, by + 2 * lateness_us());
 }
 
