@@ -5460,8 +5460,8 @@ MTWS_PRIVATE void mtws__loader_data(mtws__loader *l) {
         mtws__loader_read(l, l->pem.data, l->pem.size);
     } else if (l->certificate && l->identity != NULL) {
         l->bad = mtws__arena_copy(&l->arena, l->pem.data, l->pem.size) == NULL || l->bad;
-    } else if (l->key) {
-        br_skey_decoder_push(&l->key_decoder, l->pem.data, l->pem.size);
+    } else if (l->key && l->key_decoder.err == 0) {
+        br_skey_decoder_push(&l->key_decoder, l->pem.data, l->pem.size); /* not behind an error */
     }
 }
 
@@ -5794,7 +5794,9 @@ MTWS_PRIVATE void mtws__verifier_append(const br_x509_class **ctx, const unsigne
         if (item != MTWS__CERT_MORE) mtws__verifier_item(v, item);
     }
     if (!v->insecure) v->with.chain.vtable->append(&v->with.chain.vtable, data, size);
-    else if (v->number == 0) br_x509_decoder_push(&v->with.key, data, size);
+    else if (v->number == 0 && v->with.key.err == 0) {
+        br_x509_decoder_push(&v->with.key, data, size); /* it may not go on behind an error */
+    }
 }
 
 MTWS_PRIVATE void mtws__verifier_end_cert(const br_x509_class **ctx) {

@@ -522,6 +522,67 @@ static void insecure(void) {
     }
 }
 
+/* Shows the verifier a chain of one certificate, `step` bytes at a time; the verdict. */
+static mtws_result judge(mtws__tls *t, const uint8_t *der, size_t size, size_t step) {
+    mtws__tls_set_verifier(t);
+    mtws__verifier *v = &t->verifier;
+    const br_x509_class **ctx = &v->vtable;
+    v->broken = v->named = v->pinned = v->purposes = v->for_servers = false;
+    v->result = MTWS_OK;
+    CHECK_INT(mtws__tls_set_name(t, "localhost"), MTWS_OK);
+    v->vtable->start_chain(ctx, NULL);
+    v->vtable->start_cert(ctx, (uint32_t)size);
+    for (size_t at = 0; at < size; at += step) {
+        v->vtable->append(ctx, der + at, mtws__min_size(step, size - at));
+    }
+    v->vtable->end_cert(ctx);
+    bool good = v->vtable->end_chain(ctx) == 0;
+    CHECK_INT(good, v->result == MTWS_OK);
+    if (good) CHECK(v->vtable->get_pkey(&v->vtable, NULL) != NULL);
+    return v->result;
+}
+
+/* A server's certificate is changed in each byte, cut and lengthened: whatever comes of it, it is
+ * judged, and the same in all pieces. BearSSL's decoder may not be called behind its error. */
+static void broken_certificates(void) {
+    static const char *const names[] = {"ec", "rsa"};
+    static const size_t steps[] = {1, 48, 256};
+    static const uint8_t values[] = {0x01, 0xff};
+    for (size_t i = 0; i < 2 * UNIT_COUNT(names); i++) {
+        bool careless = i >= UNIT_COUNT(names);
+        const char *name = names[i % UNIT_COUNT(names)], *wrong;
+        if (!test_begin("%s%s", name, careless ? ", insecure" : "")) continue;
+        char file[64];
+        snprintf(file, sizeof file, "%s.der", name);
+        file_text der = file_read(pki_path(file));
+        uint8_t *at = (uint8_t *)der.text;
+        world *w = world_new();
+        w->options.insecure_skip_verify = careless;
+        CHECK_INT(world_create(w, &wrong), MTWS_OK);
+        mtws__tls_prepare(w->tls, &w->transport, true, w->tls->seed, w->unix_ms);
+        size_t refused = 0, last = der.size;
+        for (size_t k = 0; k < last * UNIT_COUNT(values); k++) {
+            uint8_t *byte = at + k / UNIT_COUNT(values), kept = *byte;
+            *byte ^= values[k % UNIT_COUNT(values)];
+            test_context("byte %zu is %u", k / UNIT_COUNT(values), *byte);
+            mtws_result result = judge(w->tls, at, der.size, steps[k % 3]);
+            CHECK_INT(judge(w->tls, at, der.size, steps[(k + 1) % 3]), result);
+            if (result == MTWS_ERR_TLS) refused++;
+            *byte = kept;
+        }
+        CHECK(refused > last / 4);
+        for (size_t size = 0; size < last; size++) {
+            CHECK_INT(judge(w->tls, at, size, 48), MTWS_ERR_TLS);
+        }
+        memset(at + der.size, 0, 1024);
+        CHECK_INT(judge(w->tls, at, der.size + 1024, 48), MTWS_ERR_TLS);
+        CHECK_INT(judge(w->tls, at, der.size, 48) == MTWS_OK, careless);
+        world_end(w);
+        free(der.text);
+        test_end();
+    }
+}
+
 /* The anchors are changed between the first byte of the handshake and the chain. */
 static void other_anchors(void) {
     mtws_trust *stranger, *right;
@@ -1206,6 +1267,41 @@ static void identities(void) {
     }
 }
 
+/* A client's key and its certificate are changed in each character, and no key is taken that is not
+ * the certificate's. */
+static void broken_identities(void) {
+    static const char *const keys[] = {"client-rsa.key",  "client-rsa.pkcs1", "client-ec.key",
+                                       "client-ec.sec1", "client-rsa.pem",   "client-ec.pem"};
+    static const char values[] = "A/*\n";
+    static uint8_t memory[64 * 1024];
+    static char text[16 * 1024];
+    for (size_t i = 0; i < UNIT_COUNT(keys); i++) {
+        if (!test_begin("%s", keys[i])) continue;
+        bool rsa = strstr(keys[i], "rsa") != NULL, certificate = strstr(keys[i], ".pem") != NULL;
+        mtws_options o;
+        mtws__identity identity;
+        unsigned refused = 0, size = (unsigned)strlen(pki_text(keys[i]));
+        memset(&o, 0, sizeof o);
+        if (!CHECK(size < sizeof text)) abort();
+        memcpy(text, pki_text(keys[i]), size + 1);
+        o.client_cert_pem = pki_text(rsa ? "client-rsa.pem" : "client-ec.pem");
+        o.client_key_pem = pki_text(rsa ? "client-rsa.key" : "client-ec.key");
+        if (certificate) o.client_cert_pem = text;
+        else o.client_key_pem = text;
+        CHECK(mtws__identity_load(&identity, memory, sizeof memory, &o) == NULL);
+        for (size_t k = 0; k < size * strlen(values); k++) {
+            char *at = text + k / strlen(values), kept = *at;
+            test_context("character %zu is %d", k / strlen(values), values[k % strlen(values)]);
+            *at = values[k % strlen(values)];
+            const char *wrong = mtws__identity_load(&identity, memory, sizeof memory, &o);
+            if (wrong != NULL) refused++;
+            *at = kept;
+        }
+        CHECK(refused > size / (certificate ? 8 : 2));
+        test_end();
+    }
+}
+
 /* ---- options --------------------------------------------------------------------------------- */
 
 static void bad_options(void) {
@@ -1328,6 +1424,7 @@ int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST_ROWS(trust),
         TEST_ROWS(insecure),
+        TEST_ROWS(broken_certificates),
         TEST(other_anchors),
         TEST_ROWS(pieces),
         TEST(random_pieces),
@@ -1350,6 +1447,7 @@ int main(int argc, char **argv) {
         TEST(application_protocols),
         TEST(renegotiation),
         TEST_ROWS(identities),
+        TEST_ROWS(broken_identities),
         TEST_ROWS(bad_options),
         TEST(anchors),
         TEST(system_anchors),
