@@ -33,6 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct test_entry {
@@ -54,8 +55,10 @@ static struct {
     const char *filter;
     char name[256];
     char context[256];
-    unsigned checks_failed; /* in the test that is open */
+    unsigned long checks;   /* made in the test that is open */
+    unsigned checks_failed; /* of them */
     unsigned passed, failed;
+    unsigned long sample, cases, cases_run; /* see test_sampled */
     bool open;
 } test_state;
 
@@ -83,20 +86,9 @@ TEST_PRINTF(1, 2) static bool test_begin(const char *format, ...) {
         return false;
     }
     test_state.context[0] = '\0';
-    test_state.checks_failed = 0;
+    test_state.checks = test_state.checks_failed = 0;
     test_state.open = true;
     return true;
-}
-
-/* Closes the test and counts it. */
-TEST_UNUSED static void test_end(void) {
-    if (test_state.checks_failed == 0) {
-        test_state.passed++;
-    } else {
-        test_state.failed++;
-        printf("FAILED  %s (%u checks)\n", test_state.name, test_state.checks_failed);
-    }
-    test_state.open = false;
 }
 
 /* What a failed check prints beside its line: the step of a loop, say. Empty: nothing. */
@@ -109,6 +101,20 @@ TEST_PRINTF(1, 2) static void test_context(const char *format, ...) {
 
 /* True if the open test has failed checks. */
 TEST_UNUSED static bool test_failing(void) { return test_state.checks_failed > 0; }
+
+/* For loops that try everything: true for the cases to be run. That is each, but where TEST_SAMPLE=n
+ * is in the environment each n-th, because a case takes long (valgrind, an emulator). The count goes
+ * on from loop to loop, so that each row of a table gets other cases. */
+TEST_UNUSED static bool test_sampled(void) {
+    if (test_state.sample == 0) {
+        const char *every = getenv("TEST_SAMPLE");
+        test_state.sample = every == NULL ? 1 : strtoul(every, NULL, 10);
+        if (test_state.sample == 0) test_state.sample = 1;
+    }
+    bool runs = test_state.cases++ % test_state.sample == 0;
+    test_state.cases_run += runs;
+    return runs;
+}
 
 /* Counts a failed check and prints it with its place. */
 TEST_PRINTF(3, 4) static bool test_fail(const char *file, int line, const char *format, ...) {
@@ -126,13 +132,28 @@ TEST_PRINTF(3, 4) static bool test_fail(const char *file, int line, const char *
     return false;
 }
 
+/* Closes the test and counts it. One that has checked nothing proves nothing, and has failed; unless
+ * test_sampled left out what it checks. */
+TEST_UNUSED static void test_end(void) {
+    if (test_state.checks == 0 && test_state.sample <= 1) test_fail("test", 0, "checks nothing");
+    if (test_state.checks_failed == 0) {
+        test_state.passed++;
+    } else {
+        test_state.failed++;
+        printf("FAILED  %s (%u checks)\n", test_state.name, test_state.checks_failed);
+    }
+    test_state.open = false;
+}
+
 /* Functions, because a condition whose value nobody reads would bring a warning. */
 TEST_UNUSED static bool test_check(const char *file, int line, bool holds, const char *text) {
+    test_state.checks++;
     return holds || test_fail(file, line, "not true: %s", text);
 }
 
 TEST_PRINTF(4, 5)
 static bool test_check_text(const char *file, int line, bool holds, const char *format, ...) {
+    test_state.checks++;
     if (holds) {
         return true;
     }
@@ -146,18 +167,21 @@ static bool test_check_text(const char *file, int line, bool holds, const char *
 
 TEST_UNUSED static bool test_check_int(const char *file, int line, const char *text, intmax_t got,
                                        intmax_t want) {
+    test_state.checks++;
     return got == want ||
            test_fail(file, line, "%s is %" PRIdMAX ", expected %" PRIdMAX, text, got, want);
 }
 
 TEST_UNUSED static bool test_check_uint(const char *file, int line, const char *text, uintmax_t got,
                                         uintmax_t want) {
+    test_state.checks++;
     return got == want ||
            test_fail(file, line, "%s is %" PRIuMAX ", expected %" PRIuMAX, text, got, want);
 }
 
 TEST_UNUSED static bool test_check_range(const char *file, int line, const char *text,
                                          uintmax_t got, uintmax_t low, uintmax_t high) {
+    test_state.checks++;
     return (got >= low && got <= high) ||
            test_fail(file, line, "%s is %" PRIuMAX ", expected %" PRIuMAX " to %" PRIuMAX, text,
                      got, low, high);
@@ -165,6 +189,7 @@ TEST_UNUSED static bool test_check_range(const char *file, int line, const char 
 
 TEST_UNUSED static bool test_check_str(const char *file, int line, const char *text,
                                        const char *got, const char *want) {
+    test_state.checks++;
     if (got == NULL || want == NULL) {
         return got == want || test_fail(file, line, "%s is %s, expected %s", text,
                                         got == NULL ? "NULL" : got, want == NULL ? "NULL" : want);
@@ -175,6 +200,7 @@ TEST_UNUSED static bool test_check_str(const char *file, int line, const char *t
 
 TEST_UNUSED static bool test_check_mem(const char *file, int line, const char *text,
                                        const void *got, const void *want, size_t size) {
+    test_state.checks++;
     const unsigned char *a = (const unsigned char *)got;
     const unsigned char *b = (const unsigned char *)want;
     for (size_t i = 0; i < size; i++) {
@@ -218,6 +244,10 @@ TEST_UNUSED static int test_main(const test_entry *tests, size_t count, int argc
     }
     if (test_state.passed + test_state.failed == 0) {
         printf("no test has a name that contains \"%s\"\n", test_state.filter);
+    }
+    if (test_state.cases_run < test_state.cases) {
+        printf("TEST_SAMPLE=%lu: %lu of %lu cases\n", test_state.sample, test_state.cases_run,
+               test_state.cases);
     }
     printf("%u passed, %u failed\n", test_state.passed, test_state.failed);
     return test_state.failed == 0 && test_state.passed > 0 ? 0 : 1;

@@ -572,7 +572,10 @@ static void scene_tests(const scene *life, bool loop) {
     unsigned errors = prog.errors;
     memcpy(at_end, prog.over ? sys.counts : counts_at_end, sizeof at_end);
     for (int which = 0; which < CALLS; which++) {
-        if (!test_begin("%s, %s: %s", life->name, manner, call_names[which])) continue;
+        if (usual[which] + at_end[which] == 0 ||
+            !test_begin("%s, %s: %s", life->name, manner, call_names[which])) {
+            continue;
+        }
         for (int i = 0; i < FAULTS; i++) {
             if ((int)faults[i].which == which)
                 each_call(life, loop, &faults[i], usual, at_end, errors);

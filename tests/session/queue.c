@@ -327,7 +327,8 @@ static void check_mixed(peer *p) {
 static void partial_writes(void) {
     for (size_t size = 1; size < 1400; size += size < 140 ? 1 : 97) {
         for (int pause = 0; pause < 2; pause++) {
-            if (!test_begin("%zu bytes a write%s", size, pause ? ", AGAIN between" : "")) {
+            if (!test_sampled() ||
+                !test_begin("%zu bytes a write%s", size, pause ? ", AGAIN between" : "")) {
                 continue;
             }
             peer p;
@@ -352,6 +353,7 @@ static void again_at_each_byte(void) {
     size_t request_size, total;
     measure(&request_size, &total);
     for (size_t at = 1; at < total && !test_failing(); at += at < 900 ? 1 : 7) {
+        if (!test_sampled()) continue;
         peer p;
         peer_init(&p);
         mixed_options(&p.options);
@@ -424,6 +426,7 @@ static void dies_at_each_byte(void) {
         }
         size_t step = k == 0 ? 1 : 5;
         for (size_t at = 1 + k; at < total && !test_failing(); at += step) {
+            if (!test_sampled()) continue;
             peer_plan plans[2] = {{0}, {0}};
             plans[0].die_at = at;
             plans[0].die_unseen = deaths[k].unseen < at ? deaths[k].unseen : at;
@@ -454,6 +457,7 @@ static void dies_again_and_again(void) {
             continue;
         }
         for (unsigned run = 0; run < 150 && !test_failing(); run++) {
+            if (!test_sampled()) continue;
             peer_plan plans[4];
             memset(plans, 0, sizeof plans);
             for (size_t i = 0; i < 3; i++) {
@@ -488,6 +492,7 @@ static void at_most_once(void) {
             continue;
         }
         for (size_t at = request_size + 1; at < total && !test_failing(); at += 3) {
+            if (!test_sampled()) continue;
             peer_plan plans[2] = {{0}, {0}};
             plans[0].die_at = at;
             plans[0].die_unseen = deaths[k].unseen % (at - request_size);
@@ -1734,6 +1739,7 @@ static void random_life(uint32_t seed) {
 
 static void random_lives(void) {
     for (uint32_t seed = 1; seed <= 300 && !test_failing(); seed++) {
+        if (!test_sampled()) continue;
         test_context("seed %u", (unsigned)seed);
         random_life(seed);
     }

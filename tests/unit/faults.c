@@ -158,8 +158,9 @@ static ssize_t fault_send(int fd, const void *data, size_t size, int flags) {
     return send(fd, data, size, flags);
 }
 
+/* A request is an unsigned long to one libc, an int to another. */
 static int fault_ioctl(int fd, unsigned long request, int *value) {
-    return faults_due(IOCTL) ? -1 : ioctl(fd, request, value);
+    return faults_due(IOCTL) || request != TIOCOUTQ ? -1 : ioctl(fd, TIOCOUTQ, value);
 }
 
 static int fault_shutdown(int fd, int how) { return faults_due(SHUTDOWN) ? -1 : shutdown(fd, how); }
@@ -836,7 +837,8 @@ static void each_call_fails_once(void) {
     }
     for (size_t i = 0; i < UNIT_COUNT(plausible); i++) {
         call which = plausible[i].which;
-        if (!test_begin("%s", call_names[which])) continue;
+        /* With a clock of its own, and online, a life does not make each of them. */
+        if (usual[which] == 0 || !test_begin("%s", call_names[which])) continue;
         for (size_t k = 0; k < 6 && plausible[i].errors[k] != 0 && !test_failing(); k++) {
             for (unsigned n = 1; n <= usual[which] && n <= 120 && !test_failing(); n++) {
                 memset(s.received, 0, sizeof s.received);

@@ -157,7 +157,7 @@ static void masking(void) {
                         uint8_t expected = !inside ? 0x5a : data[from + n] ^ key[(phase + n) % 4];
                         same = same && out[i] == expected;
                     }
-                    if (!same) FAIL("size %zu, from %zu, to %zu, phase %zu", size, from, to, k);
+                    CHECK_TEXT(same, "size %zu, from %zu, to %zu, phase %zu", size, from, to, k);
                 }
             }
         }

@@ -339,6 +339,7 @@ static void random_documents(void) {
     size_t found = 0, refused = 0;
     m.dice = 12;
     for (int round = 0; round < 100000 && !test_failing(); round++) {
+        if (!test_sampled()) continue;
         m.size = 0;
         make_value(&m, 0);
         for (size_t i = unit_chance(&m.dice, 50) ? 0 : 1 + unit_below(&m.dice, 2); i > 0; i--) {
@@ -359,7 +360,7 @@ static void random_documents(void) {
         refused += expected == NULL;
     }
     test_context("%s", "");
-    CHECK(found > 10000 && refused > 10000);
+    CHECK(found > (found + refused) / 10 && refused > (found + refused) / 10);
 }
 
 /* ---- strings --------------------------------------------------------------------------------- */

@@ -590,17 +590,24 @@ static void live(uint64_t seed, bool transient, bool parts, int steps) {
 }
 
 static void random_lives(void) {
-    for (uint64_t seed = 1; seed <= 15000 && !test_failing(); seed++) live(seed, false, false, 150);
-    for (uint64_t seed = 1; seed <= 100 && !test_failing(); seed++)
-        live(seed << 20, false, false, 2500);
+    for (uint64_t seed = 1; seed <= 15000 && !test_failing(); seed++) {
+        if (test_sampled()) live(seed, false, false, 150);
+    }
+    for (uint64_t seed = 1; seed <= 100 && !test_failing(); seed++) {
+        if (test_sampled()) live(seed << 20, false, false, 2500);
+    }
 }
 
 static void random_lives_that_keep_nothing(void) {
-    for (uint64_t seed = 1; seed <= 3000 && !test_failing(); seed++) live(seed, true, false, 150);
+    for (uint64_t seed = 1; seed <= 3000 && !test_failing(); seed++) {
+        if (test_sampled()) live(seed, true, false, 150);
+    }
 }
 
 static void random_lives_in_parts(void) {
-    for (uint64_t seed = 1; seed <= 3000 && !test_failing(); seed++) live(seed, true, true, 150);
+    for (uint64_t seed = 1; seed <= 3000 && !test_failing(); seed++) {
+        if (test_sampled()) live(seed, true, true, 150);
+    }
 }
 
 /* ---- single things --------------------------------------------------------------------------- */
@@ -637,6 +644,7 @@ static void wire_sizes(void) {
     /* The last of several frames may have a shorter header than is reckoned, never a longer one. */
     for (size_t size = 0; size < 300000; size += 1 + size / 50) {
         for (size_t frame = 1; frame < 70000; frame += 1 + frame / 3) {
+            if (!test_sampled()) continue;
             size_t got = mtws__queue_wire_size(size, frame), exact = wire_size_of(size, frame);
             test_context("%zu in frames of %zu", size, frame);
             CHECK(got >= exact && got <= exact + 8);
