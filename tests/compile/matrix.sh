@@ -4,7 +4,12 @@
 #
 #     compile/matrix.sh               everything, JOBS parts at a time (2)
 #     compile/matrix.sh compile       the small programs beside this file
-#     compile/matrix.sh valgrind      the programs of `make check`, in this build
+#     compile/matrix.sh gcc           the programs of `make check`, in this build
+#
+# Where a case takes long, loops that try everything take each n-th of their cases (TEST_SAMPLE, see
+# test.h): what all builds have in common is tried whole in gcc, clang, sanitize and m32. What is
+# sampled is what only this build can find, and that is in every kind of case: memory that was never
+# written (memory, valgrind), memory that is lost (valgrind), bytes in the other order (big-endian).
 #
 # A tool that is missing is a failure, and what to install is printed first. Prints a line for each
 # failure and each part, and at the end "N passed, N failed". What the parts print in full is kept
@@ -15,12 +20,14 @@ unset MAKEFLAGS MAKELEVEL MFLAGS
 
 JOBS=${JOBS:-2}
 BUILD=build/matrix
-PARTS='sanitize memory big-endian m32 valgrind compile gcc clang' # the longest first
+PARTS='gcc sanitize big-endian memory clang m32 compile musl' # the longest first
 WARNINGS='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Werror'
 C_WARNINGS='-Wstrict-prototypes -Wmissing-prototypes'
 BEARSSL='-DMTWS_BEARSSL -Wl,--no-as-needed -lbearssl' # before the file that needs it
 passed=0
 failed=0
+# For one program. In the foreground, so that what ends this script ends the program.
+LIMIT='timeout --foreground 600'
 
 fail() {
     failed=$((failed + 1))
@@ -81,7 +88,7 @@ check_tools() {
     need nm binutils
     need i686-linux-gnu-gcc 'gcc-i686-linux-gnu libc6-dev-i386-cross'
     need s390x-linux-gnu-gcc 'gcc-s390x-linux-gnu libc6-dev-s390x-cross'
-    need qemu-i386 qemu-user
+    runs_32_bits || need qemu-i386 qemu-user
     need qemu-s390x qemu-user
     echo 'int main(void) { return 0; }' >"$BUILD/empty.c"
     echo '#include <bearssl.h>' | gcc -E -o /dev/null - 2>/dev/null ||
@@ -249,7 +256,8 @@ part_compile() {
 
 # NAME ARGUMENTS...: make check with these, and its counts.
 check() {
-    local name=$1 log="$BUILD/$1.log" status=0 line
+    local name=$1 log status=0 line
+    log="$BUILD/$1${TEST_SAMPLE:+-sampled}.log"
     shift
     make --no-print-directory check "BUILD=$BUILD/$name" "$@" >"$log" 2>&1 || status=$?
     count "$log"
@@ -274,26 +282,51 @@ programs() {
         sed "s|^|$BUILD/$1/|; s|\.c\$||" | tr '\n' ' '
 }
 
-part_gcc() { check gcc CC=gcc WERROR=1 CFLAGS='-Os -funsigned-char -DNDEBUG'; }
+# Valgrind has programs without assertions, and with all that an optimiser does, as users have them.
+part_gcc() {
+    local build=(CC=gcc WERROR=1 CFLAGS='-Os -g -funsigned-char -DNDEBUG')
+    check gcc "${build[@]}"
+    export TEST_SAMPLE=101
+    check gcc "${build[@]}" "RUN=$LIMIT valgrind --quiet --leak-check=full --error-exitcode=99"
+}
 part_clang() { check clang CC=clang WERROR=1 CFLAGS='-O2'; }
 # Sanitizers make gcc warn of what is not there, so here warnings are no errors.
 part_sanitize() { check sanitize CC=gcc SANITIZE=1; }
-# Nothing is read that was not written.
-part_memory() { check memory CC=clang CFLAGS='-O1 -g -fsanitize=memory'; }
-
-# Emulated, because not every kernel runs 32-bit programs, and because gcc-multilib can't be
-# installed beside a cross compiler. unit/platform starts other programs: an emulator hangs there.
-# What loops over all of something takes too long in one; the other parts do that.
-# NAME TRIPLET EMULATOR
-emulated() {
-    check "$1" "CC=$2-gcc" WERROR=1 "RUN=timeout 600 $3 -L /usr/$2" \
-        "PROGRAMS=$(programs "$1" 'unit/(platform|utf8)|session/compliance')"
+part_memory() {
+    export TEST_SAMPLE=11
+    check memory CC=clang CFLAGS='-O1 -g -fsanitize=memory'
 }
-part_m32() { emulated m32 i686-linux-gnu qemu-i386; }
+# Another libc, where the rooms that call it are: those that are pure do not see which it is.
+part_musl() {
+    check musl CC=musl-gcc WERROR=1 \
+        "PROGRAMS=$(printf "$BUILD/musl/%s " unit/platform unit/net unit/faults session/layers)"
+}
+
+# A cross compiler's, because gcc -m32 needs gcc-multilib, which can't be installed beside it. The
+# processor runs them where the kernel lets it.
+part_m32() {
+    if runs_32_bits; then
+        check m32 CC=i686-linux-gnu-gcc WERROR=1 "LDFLAGS=$OWN_LIBC"
+    else
+        emulated m32 i686-linux-gnu qemu-i386
+    fi
+}
+OWN_LIBC=/usr/i686-linux-gnu/lib
+OWN_LIBC="-Wl,--dynamic-linker=$OWN_LIBC/ld-linux.so.2 -Wl,-rpath,$OWN_LIBC"
+
+# shellcheck disable=SC2086
+runs_32_bits() {
+    echo 'int main(void) { return 0; }' >"$BUILD/runs.c"
+    i686-linux-gnu-gcc $OWN_LIBC -o "$BUILD/runs" "$BUILD/runs.c" && "$BUILD/runs"
+} 2>/dev/null
+
 part_big_endian() { emulated big-endian s390x-linux-gnu qemu-s390x; }
-part_valgrind() {
-    check valgrind CC=gcc RUN='timeout 600 valgrind --quiet --leak-check=full --error-exitcode=99' \
-        "PROGRAMS=$(programs valgrind 'unit/(utf8|message|queue)|session/(compliance|queue)')"
+
+# NAME TRIPLET EMULATOR: unit/platform starts other programs, and an emulator hangs there.
+emulated() {
+    export TEST_SAMPLE=101
+    check "$1" "CC=$2-gcc" WERROR=1 "RUN=$LIMIT $3 -L /usr/$2" \
+        "PROGRAMS=$(programs "$1" '^unit/platform')"
 }
 
 # ---- all ----------------------------------------------------------------------------------------
