@@ -10,7 +10,7 @@
 #include "../test.h"
 #include "servers.h"
 
-enum { MIB = 1 << 20, WAIT_MS = 10000, BURST = 10000 };
+enum { MIB = 1 << 20, WAIT_MS = 30000, BURST = 10000 };
 
 static server servers[SERVER_KINDS];
 static uint8_t *sample; /* SAMPLE_SIZE bytes of UTF-8, every length of code point in it */
@@ -549,7 +549,7 @@ static void silence(void) {
             session_until_state(&s, MTWS_STATE_FAILED)) {
             uint64_t took = now_ms() - start;
             CHECK_INT(s.event.result, MTWS_ERR_TIMEOUT);
-            CHECK_TEXT(took >= 299 && took < 2000, "it took %u ms", (unsigned)took);
+            CHECK_TEXT(took >= 299 && took < 15000, "it took %u ms", (unsigned)took);
         }
         session_end(&s);
         test_end();
@@ -688,13 +688,15 @@ static void heartbeats(void) {
         if (!test_begin("%s", server_kinds[k].name)) continue;
         if (session_begin(&s, &servers[k], "/echo", &options) &&
             session_until_state(&s, MTWS_STATE_CONNECTED)) {
-            uint64_t until = now_ms() + 600;
-            while (now_ms() < until) {
-                if (mtws_poll(s.ws, &s.event, 20) == 1) FAIL("event %d", (int)s.event.type);
-            }
             mtws_get_stats(s.ws, &stats);
+            uint64_t before = stats.bytes_sent, wanted = 10 * (6 + MTWS__PING_SIZE);
+            while (stats.bytes_sent - before < wanted && now_ms() < s.deadline_ms) {
+                if (!CHECK_INT(mtws_poll(s.ws, &s.event, 20), 0)) break;
+                mtws_get_stats(s.ws, &stats);
+            }
+            CHECK_RANGE(stats.bytes_sent - before, wanted, wanted + 6 + MTWS__PING_SIZE);
             CHECK(stats.rtt_us > 0 && stats.rtt_min_us > 0 && stats.rtt_min_us <= stats.rtt_us);
-            CHECK(stats.bytes_sent > 10 * (6 + 1));
+            CHECK_UINT(stats.connects, 1);
             session_close(&s);
         }
         session_end(&s);

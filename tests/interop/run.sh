@@ -41,7 +41,7 @@ find_ws() {
 # COMMAND...: a program that ends with its summary line.
 run() {
     local status=0 line
-    timeout 170 "$@" >"$folder/log" 2>&1 || status=$?
+    timeout 300 "$@" >"$folder/log" 2>&1 || status=$?
     cat "$folder/log"
     line=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$folder/log" | tail -n 1)
     passed=$((passed + ${line%% *} + 0))
