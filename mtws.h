@@ -656,8 +656,7 @@ typedef struct mtws_options {
     void *user_data;                    /* for mtws_get_user_data */
 } mtws_options;
 
-/* ---- life
- * --------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 /* Bytes of the one block that these options need, any alignment of it included. NULL: the defaults.
  * 0: an option is bad. */
@@ -763,8 +762,7 @@ MTWS_API mtws_result  mtws_set_proxy (mtws_client *ws, const char *proxy_or_null
  * no thread may do while another changes the environment. */
 MTWS_API mtws_result  mtws_proxy_from_environment(const char *url, char *out, size_t size);
 
-/* ---- whom wss:// trusts
- * ------------------------------------------------------------------------- */
+/* ---- whom wss:// trusts --------------------------------------------------------------------- */
 
 /* Decodes anchors once, for any number of clients: the roots in a file of PEM and in PEM in memory;
  * with both NULL the system's (see options.ca_file). A program decodes them for itself here rather
@@ -795,8 +793,7 @@ MTWS_API void         mtws_trust_destroy  (mtws_trust *trust);
  * MTWS_ERR_ARGUMENT: NULL; MTWS_ERR_TLS: a build without MTWS_BEARSSL, or options.transport. */
 MTWS_API mtws_result  mtws_set_trust      (mtws_client *ws, const mtws_trust *trust);
 
-/* ---- the pump
- * ----------------------------------------------------------------------------------- */
+/* ---- the pump ------------------------------------------------------------------------------- */
 
 /* Does the work that is due and hands over the next event.
  * 1: *event is it. 0: timeout_ms passed, or mtws_wake was called, or a signal handler ran.
@@ -873,8 +870,7 @@ MTWS_API mtws_result  mtws_clear_queue  (mtws_client *ws);
  * that has left. MTWS_ERR_ARGUMENT: an id that was never given. */
 MTWS_API mtws_result  mtws_confirm      (mtws_client *ws, uint64_t id);
 
-/* ---- handlers: an optional layer over events --------------------------------------------------
- * */
+/* ---- handlers: an optional layer over events ------------------------------------------------ */
 
 typedef void mtws_message_handler(mtws_client *ws, const mtws_event *message, void *user);
 typedef void mtws_state_handler  (mtws_client *ws, const mtws_event *change,  void *user);
@@ -893,8 +889,7 @@ MTWS_API mtws_result  mtws_on_state  (mtws_client *ws, mtws_state_handler *handl
  *     while (mtws_poll(ws, &e, -1) >= 0) mtws_dispatch(ws, &e); */
 MTWS_API bool         mtws_dispatch  (mtws_client *ws, const mtws_event *event);
 
-/* ---- the network
- * --------------------------------------------------------------------------------- */
+/* ---- the network ---------------------------------------------------------------------------- */
 
 /* options.network MANUAL: says whether there is one. Offline, a connection that fails leads to
  * WAITING_FOR_NETWORK, and no attempts are made before this says online: then one at once. While
@@ -937,8 +932,7 @@ MTWS_API void         mtws_net_destroy(mtws_transport *net);
 /* Bytes for mtws_net_transport, an integer constant. */
 #define MTWS_NET_MEMORY_SIZE (MTWS_ANSWER_MAX + MTWS_PROXY_MAX + 4096)
 
-/* ---- looking: strings are valid until the next mtws_poll or mtws_destroy
- * ------------------------- */
+/* ---- looking: strings are valid until the next mtws_poll or mtws_destroy -------------------- */
 typedef struct mtws_stats { /* since mtws_create */
     uint64_t messages_sent, messages_received; /* whole ones; one that is sent again counts again */
     uint64_t bytes_sent, bytes_received;       /* on the wire, requests and answers included, but
@@ -9442,8 +9436,7 @@ MTWS_API bool mtws_dispatch(mtws_client *ws, const mtws_event *event) {
     return true;
 }
 
-/* ---- the network ------------------------------------------------------------------------------
- * */
+/* ---- the network ---------------------------------------------------------------------------- */
 
 MTWS_API mtws_result mtws_set_network(mtws_client *ws, bool online) {
     MTWS_ASSERT(!ws->in_hook);
