@@ -1369,7 +1369,7 @@ MTWS_PRIVATE const char *mtws__os_ca_file(void) {
     return path == NULL || path[0] == 0 ? NULL : path;
 }
 
-/* Opens a plain file for reading, nothing that could block; -1: there is none. */
+/* Opens a plain file for reading, nothing that could block; -errno: there is none. */
 MTWS_PRIVATE int mtws__os_file_open(const char *path, size_t *size) {
     struct stat status;
     int fd = -1;
@@ -1377,14 +1377,31 @@ MTWS_PRIVATE int mtws__os_file_open(const char *path, size_t *size) {
         fd = MTWS_SYS(open)(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd >= 0 || errno != EINTR) break;
     }
-    if (fd < 0) return -1;
-    if (MTWS_SYS(fstat)(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 0 &&
-        (uint64_t)status.st_size < SIZE_MAX) {
+    if (fd < 0) return -errno;
+    int error = EINVAL;
+    if (MTWS_SYS(fstat)(fd, &status) != 0) {
+        error = errno;
+    } else if (S_ISDIR(status.st_mode)) {
+        error = EISDIR;
+    } else if (S_ISREG(status.st_mode) && status.st_size >= 0 &&
+               (uint64_t)status.st_size < SIZE_MAX) {
         *size = (size_t)status.st_size;
         return fd;
     }
     MTWS_SYS(close)(fd);
-    return -1;
+    return -error;
+}
+
+/* Why a file can't be had. */
+MTWS_PRIVATE const char *mtws__os_file_text(int error) {
+    switch (error) {
+    case ENOENT: return "no such file";
+    case ENOTDIR: return "no such file";
+    case EACCES: return "not permitted";
+    case EISDIR: return "a folder";
+    case EINVAL: return "no plain file";
+    default: return mtws__os_error_text(error);
+    }
 }
 
 /* Bytes > 0, 0 at the end, or -errno. */
@@ -1599,7 +1616,7 @@ MTWS_PRIVATE const char *mtws__result_text(int result) {
         "not enough memory",
         "the queue is full",
         "larger than a limit allows",
-        "not a valid ws:// or wss:// URL",
+        "not a valid URL",
         "the system's random source failed",
         "the name could not be resolved",
         "could not connect",
@@ -4490,7 +4507,8 @@ MTWS_PRIVATE bool mtws__cert_matches(mtws__span name, const char *host) {
 }
 
 /* The next pin of a list, 43 digits of base64 and "=" each (RFC 7469 section 2.4), with commas,
- * semicolons or blanks between. 1: out is it; 0: there is none; -1: the list is bad. */
+ * semicolons or blanks between. The last digit ends in two zero bits: no other pin can match.
+ * 1: out is it; 0: there is none; -1: the list is bad. */
 MTWS_PRIVATE int mtws__cert_pin(const char **list, uint8_t out[32]) {
     static const char between[] = " ,;\t\r\n";
     *list += strspn(*list, between);
@@ -4499,6 +4517,7 @@ MTWS_PRIVATE int mtws__cert_pin(const char **list, uint8_t out[32]) {
     mtws__span text = mtws__span_of(*list);
     text.size = size;
     if (size != 44 || (*list)[43] != '=' || mtws__base64_decode(out, 32, text) != 32) return -1;
+    if (strchr("AEIMQUYcgkosw048", (*list)[42]) == NULL) return -1;
     *list += size;
     return 1;
 }
@@ -4905,7 +4924,11 @@ MTWS_PRIVATE int mtws__proxy_hear_http(mtws__proxy *p, mtws__span *data) {
                                     "over 128 fields");
         }
         if (result == MTWS__HTTP_BAD) {
-            return mtws__proxy_fail(p, true, "the proxy's answer is not HTTP/1: is it SOCKS5?");
+            bool http = p->http.status != 0 ||
+                        (p->http.total > 7 && memcmp(p->http.text, "HTTP/1.", 7) == 0);
+            return mtws__proxy_fail(p, true,
+                                    http ? "the proxy's answer is malformed"
+                                         : "the proxy's answer is not HTTP/1: is it SOCKS5?");
         }
         if (p->http.status >= 300) return mtws__proxy_refused(p);
         if (p->http.status >= 200) return 0;
@@ -5495,8 +5518,8 @@ MTWS_PRIVATE void mtws__loader_text(mtws__loader *l, mtws__span text) {
     }
 }
 
-/* A whole file that was opened, which is closed. */
-MTWS_PRIVATE bool mtws__loader_file(mtws__loader *l, int fd) {
+/* A whole file that was opened, which is closed. 0, or errno. */
+MTWS_PRIVATE int mtws__loader_file(mtws__loader *l, int fd) {
     char step[MTWS__TLS_FILE_STEP];
     mtws__span text;
     ptrdiff_t got;
@@ -5506,11 +5529,11 @@ MTWS_PRIVATE bool mtws__loader_file(mtws__loader *l, int fd) {
         mtws__loader_text(l, text);
     }
     mtws__os_close(fd);
-    return got == 0;
+    return (int)-got;
 }
 
 /* Opens the file that anchors come from: the one named, or the system's, where neither a file nor
- * PEM is named; -1: none, which "" asks for. *path says which. */
+ * PEM is named; -errno: it can't be. *path says which; NULL: none, which "" asks for too. */
 MTWS_PRIVATE int mtws__trust_file(const char *ca_file, const char *ca_pem, const char **path,
                                   size_t *size) {
     static const char *const places[] = {
@@ -5525,11 +5548,13 @@ MTWS_PRIVATE int mtws__trust_file(const char *ca_file, const char *ca_pem, const
     *size = 0;
     *path = ca_file;
     if (ca_file == NULL && ca_pem == NULL) ca_file = *path = mtws__os_ca_file();
-    if (ca_file != NULL) return ca_file[0] == 0 ? -1 : mtws__os_file_open(ca_file, size);
-    int fd = -1;
+    if (ca_file != NULL && ca_file[0] != 0) return mtws__os_file_open(ca_file, size);
+    int fd = -ENOENT;
+    *path = NULL;
+    if (ca_file != NULL) return fd;
     for (size_t i = 0; ca_pem == NULL && fd < 0 && i < sizeof places / sizeof places[0]; i++) {
-        *path = places[i];
         fd = mtws__os_file_open(places[i], size);
+        if (fd >= 0) *path = places[i];
     }
     return fd;
 }
@@ -5546,26 +5571,54 @@ MTWS_PRIVATE size_t mtws__trust_room(const char *ca_file, const char *ca_pem) {
     return ca_pem == NULL ? room : room + mtws__loader_room(strlen(ca_pem));
 }
 
+/* Says in why, of MTWS__TLS_TEXT_MAX bytes, what is wrong with a file of roots. */
+MTWS_PRIVATE void mtws__trust_why(char *why, const char *ca_file, const char *path, int error) {
+    const char *source = ca_file != NULL              ? "options.ca_file"
+                         : mtws__os_ca_file() != NULL ? "SSL_CERT_FILE"
+                                                      : "the system's roots";
+    mtws__writer w;
+    mtws__writer_open(&w, why, MTWS__TLS_TEXT_MAX);
+    mtws__writer_text(&w, source);
+    mtws__writer_text(&w, ": ");
+    mtws__writer_text(&w,
+                      error == 0 ? "no certificate that can be used" : mtws__os_file_text(error));
+    mtws__writer_text(&w, ": ");
+    mtws__writer_text(&w, path); /* left out where it is too long */
+}
+
 /* Decodes the anchors into memory. *path: the file they come from, or NULL. MTWS_ERR_TLS_TRUST:
- * there are none; MTWS_ERR_MEMORY: more than there is room for. */
+ * what was named, or is the system's, has none; MTWS_ERR_MEMORY: more than there is room for. why,
+ * of MTWS__TLS_TEXT_MAX bytes, says more. */
 MTWS_PRIVATE mtws_result mtws__trust_load(mtws_trust *trust, uint8_t *memory, size_t size,
                                           const char *ca_file, const char *ca_pem,
-                                          const char **path) {
+                                          const char **path, char *why) {
     mtws__loader l;
     size_t file_size;
-    bool whole = true;
     mtws__loader_open(&l, memory, size);
     trust->count = trust->skipped = 0;
     l.trust = trust;
     int fd = mtws__trust_file(ca_file, ca_pem, path, &file_size);
-    if (fd >= 0) whole = mtws__loader_file(&l, fd);
+    int error = fd < 0 ? -fd : mtws__loader_file(&l, fd);
+    size_t of_file = trust->count;
+    const char *wrong = NULL;
+    why[0] = 0;
+    if (*path != NULL && (error != 0 || (of_file == 0 && !l.arena.full))) {
+        mtws__trust_why(why, ca_file, *path, error);
+        return MTWS_ERR_TLS_TRUST;
+    }
     if (ca_pem != NULL) {
         mtws__pem_start(&l.pem);
         mtws__loader_text(&l, mtws__span_of(ca_pem));
+        if (trust->count == of_file) wrong = "options.ca_pem has no certificate that can be used";
+    } else if (*path == NULL) {
+        wrong = ca_file != NULL ? "options.ca_file is empty" : "no file of the system's was found";
     }
     trust->anchors = (const br_x509_trust_anchor *)(const void *)l.arena.high;
-    if (l.arena.full) return MTWS_ERR_MEMORY;
-    return whole && trust->count > 0 ? MTWS_OK : MTWS_ERR_TLS_TRUST;
+    bool full = l.arena.full && (*path != NULL || ca_pem != NULL);
+    if (full) wrong = "there are more roots than when the client was made";
+    if (wrong == NULL) return MTWS_OK;
+    snprintf(why, MTWS__TLS_TEXT_MAX, "%s", wrong);
+    return full ? MTWS_ERR_MEMORY : MTWS_ERR_TLS_TRUST;
 }
 
 /* What mtws_trust_create takes. */
@@ -5576,6 +5629,7 @@ MTWS_PRIVATE size_t mtws__trust_required(const char *ca_file, const char *ca_pem
 MTWS_PRIVATE mtws_result mtws__trust_make(mtws_trust **out, const char *ca_file, const char *ca_pem,
                                           void *memory, size_t size) {
     const char *path;
+    char why[MTWS__TLS_TEXT_MAX];
     size_t off = (size_t)((uintptr_t)memory % sizeof(void *));
     size_t start = off == 0 ? 0 : sizeof(void *) - off;
     if (size < start + sizeof(mtws_trust)) return MTWS_ERR_MEMORY;
@@ -5583,7 +5637,7 @@ MTWS_PRIVATE mtws_result mtws__trust_make(mtws_trust **out, const char *ca_file,
     mtws_trust *trust = (mtws_trust *)(void *)base;
     memset(trust, 0, sizeof *trust);
     mtws_result result = mtws__trust_load(trust, base + sizeof *trust, size - start - sizeof *trust,
-                                          ca_file, ca_pem, &path);
+                                          ca_file, ca_pem, &path, why);
     if (result == MTWS_OK) *out = trust;
     return result;
 }
@@ -5865,6 +5919,7 @@ typedef struct mtws__tls {
     mtws_trust own_trust;
     uint8_t *trust_memory;
     size_t trust_size;
+    bool no_file; /* options.ca_file was "" */
     mtws__identity identity;
     uint8_t *identity_memory;
     size_t identity_size;
@@ -6342,15 +6397,15 @@ MTWS_PRIVATE size_t mtws__tls_room(const mtws_options *o, mtws__tls_layout *l) {
     return sizeof(mtws__tls) + l->identity + l->trust;
 }
 
-/* Loads the anchors that the client has for itself, unless it has them, or some of the user's. */
+/* Loads the anchors that the client has for itself, unless it has them, or some of the user's.
+ * mtws__tls_text says what is wrong. */
 MTWS_PRIVATE mtws_result mtws__tls_load(mtws__tls *t, const char *ca_file, const char *ca_pem,
                                         const char **path) {
     *path = NULL;
     if (t->insecure || t->trust != NULL) return MTWS_OK;
-    if (t->trust_size == 0)
-        return MTWS_ERR_TLS_TRUST; /* options.ca_file is "", or nothing was there */
-    mtws_result result =
-        mtws__trust_load(&t->own_trust, t->trust_memory, t->trust_size, ca_file, ca_pem, path);
+    if (t->no_file && ca_pem == NULL) ca_file = "";
+    mtws_result result = mtws__trust_load(&t->own_trust, t->trust_memory, t->trust_size, ca_file,
+                                          ca_pem, path, t->text);
     if (result == MTWS_OK) t->trust = &t->own_trust;
     return result;
 }
@@ -6370,13 +6425,16 @@ MTWS_PRIVATE mtws_result mtws__tls_create(mtws__tls *t, const mtws_options *o,
     t->identity_size = l->identity;
     t->trust_memory = t->identity_memory + l->identity;
     t->trust_size = l->trust;
+    t->no_file = o->ca_file != NULL && o->ca_file[0] == 0;
     int more = 0;
     while (list != NULL && (more = mtws__cert_pin(&list, pin)) > 0) {
         if (t->pin_count == MTWS__TLS_PINS_MAX) break;
         memcpy(t->pins[t->pin_count++], pin, sizeof pin);
     }
     *wrong = NULL;
-    if (more != 0 || (list != NULL && t->pin_count == 0)) {
+    if (o->trust != NULL && (o->ca_file != NULL || o->ca_pem != NULL)) {
+        *wrong = "options.trust stands for all roots: ca_file and ca_pem do not go with it";
+    } else if (more != 0 || (list != NULL && t->pin_count == 0)) {
         *wrong = "options.pin_sha256 is no list of 1 to 8 pins, 44 characters of base64 each";
     } else if (o->server_name != NULL && mtws__os_literal(o->server_name, address) == 0 &&
                !mtws__cert_host(name, o->server_name)) {
@@ -6390,11 +6448,10 @@ MTWS_PRIVATE mtws_result mtws__tls_create(mtws__tls *t, const mtws_options *o,
     if (o->server_name != NULL) {
         memcpy(t->server_name, o->server_name, strlen(o->server_name) + 1);
     }
-    bool asked =
-        o->trust == NULL && ((o->ca_file != NULL && o->ca_file[0] != 0) || o->ca_pem != NULL);
+    bool asked = (o->ca_file != NULL && o->ca_file[0] != 0) || o->ca_pem != NULL;
     if (!asked) return MTWS_OK;
     mtws_result result = mtws__tls_load(t, o->ca_file, o->ca_pem, &path);
-    if (result != MTWS_OK) *wrong = "options.ca_file or ca_pem has no certificate that can be used";
+    if (result != MTWS_OK) *wrong = t->text;
     return result;
 }
 
@@ -6426,8 +6483,11 @@ MTWS_PRIVATE size_t mtws__tls_unsent(const mtws__tls *t) {
 /* What was agreed, for the log. */
 MTWS_PRIVATE void mtws__tls_describe(const mtws__tls *t, char *out, size_t capacity) {
     snprintf(out, capacity, "TLS 1.2, cipher suite 0x%04X, %s%s", (unsigned)t->session.cipher_suite,
-             t->resumed ? "resumed" : "full handshake", t->insecure ? ", NOT VERIFIED" : "");
+             t->resumed ? "resumed" : "full handshake",
+             t->insecure && t->pin_count == 0 ? ", NOT VERIFIED" : "");
 }
+
+MTWS_PRIVATE bool mtws__tls_pinned(const mtws__tls *t) { return t->pin_count > 0; }
 
 MTWS_PRIVATE void mtws__tls_transport(mtws__tls *t, mtws_transport *out) {
     out->open = mtws__tls_open;
@@ -6496,6 +6556,8 @@ MTWS_PRIVATE void mtws__tls_transport(mtws__tls *t, mtws_transport *out) { (void
 MTWS_PRIVATE void mtws__tls_describe(const mtws__tls *t, char *out, size_t capacity) {
     (void)t, (void)out, (void)capacity;
 }
+
+MTWS_PRIVATE bool mtws__tls_pinned(const mtws__tls *t) { return (void)t, false; }
 
 MTWS_PRIVATE const char *mtws__tls_text(const mtws__tls *t) {
     (void)t;
@@ -7495,7 +7557,8 @@ MTWS_PRIVATE mtws_result mtws__client_start_tls(mtws_client *ws, uint8_t *memory
     }
     if (result == MTWS_OK && o->insecure_skip_verify) {
         mtws__log(ws, MTWS_LOG_WARN, "tls_insecure",
-                  "options.insecure_skip_verify: nobody will check whom wss:// talks to");
+                  "options.insecure_skip_verify: %s whom wss:// talks to",
+                  o->pin_sha256 == NULL ? "nobody will check" : "pins alone will say");
     }
     o->ca_file = o->ca_pem = o->client_cert_pem = o->client_key_pem = NULL;
     o->pin_sha256 = o->server_name = NULL;
@@ -7522,7 +7585,7 @@ MTWS_PRIVATE mtws_result mtws__client_need_tls(mtws_client *ws) {
     if (result != MTWS_OK) {
         mtws__log(ws, MTWS_LOG_ERROR, "no_trust",
                   "there are no roots to trust (%s): set options.ca_file, ca_pem or trust",
-                  path == NULL ? "no file of them was found" : path);
+                  mtws__tls_text(ws->tls_layer));
     } else if (path != NULL) {
         mtws__log(ws, MTWS_LOG_INFO, "trust", "%u roots from %s",
                   (unsigned)mtws__tls_anchors(ws->tls_layer), path);
@@ -7536,8 +7599,11 @@ MTWS_PRIVATE void mtws__client_log_tls(mtws_client *ws) {
     bool insecure = ws->options.insecure_skip_verify;
     mtws__log(ws, insecure ? MTWS_LOG_WARN : MTWS_LOG_DEBUG, insecure ? "tls_insecure" : "tls_open",
               "%s: %s%s", ws->attempt_host, text,
-              insecure ? "; options.insecure_skip_verify lets anybody on the way read and write"
-                       : "");
+              !insecure                         ? ""
+              : mtws__tls_pinned(ws->tls_layer) ? "; options.insecure_skip_verify: pins alone were "
+                                                  "checked"
+                                                : "; options.insecure_skip_verify lets anybody on "
+                                                  "the way read and write");
 }
 
 MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
@@ -7618,7 +7684,7 @@ MTWS_PRIVATE const char *mtws__client_read_redirect(mtws_client *ws, mtws__write
         return "a redirect: give the URL it leads to, or set options.max_redirects";
     }
     if (ws->redirects >= ws->options.max_redirects) {
-        return "a redirect, and options.max_redirects were followed";
+        return "one redirect more than options.max_redirects allows";
     }
     mtws__client_asked_url(ws, &base);
     bool ok = mtws__url_resolve(w, &base, mtws__span_of(location));

@@ -670,8 +670,8 @@ static int exit_status(const cat *c) {
     bool enough = c->set->count && c->received == c->set->count;
     uint64_t left = stats.queued_messages;
     if (left > 0)
-        fprintf(stderr, "mtwscat: ended with %llu messages not delivered\n",
-                (unsigned long long)left);
+        fprintf(stderr, "mtwscat: ended with %llu message%s not delivered\n",
+                (unsigned long long)left, left == 1 ? "" : "s");
     if (!enough && buffer_size(&c->in) > 0)
         fprintf(stderr, "mtwscat: ended before all input was sent\n");
     bool unfinished = c->set->count || left > 0 || buffer_size(&c->in) > 0 || !c->was_connected;
@@ -688,7 +688,10 @@ static const char *why_not_started(mtws_result result, bool created) {
                "which";
     if (result == MTWS_ERR_TLS)
         return "this mtwscat was built without TLS, which wss:// needs: make mtwscat TLS=1";
-    if (result == MTWS_ERR_TLS_TRUST) return "there are no roots to trust: give --ca FILE";
+    if (result == MTWS_ERR_TLS_TRUST && !created)
+        return "the file of --ca can't be read or has no certificate; -v says which";
+    if (result == MTWS_ERR_TLS_TRUST)
+        return "there are no roots to trust: give --ca FILE; -v says more";
     return mtws_result_text(result);
 }
 
@@ -696,6 +699,11 @@ int main(int argc, char **argv) {
     fill_standard_descriptors();
     settings set;
     parse_arguments(&set, argc, argv);
+
+    if (set.options.insecure_skip_verify) {
+        fprintf(stderr, "mtwscat: --insecure: %s whom wss:// talks to\n",
+                set.options.pin_sha256 == NULL ? "nobody checks" : "pins alone say");
+    }
 
     cat c = {.set = &set, .wait_until = NEVER, .give_up_at = NEVER};
     if (set.timeout_ms != NEVER) c.give_up_at = now_ms() + set.timeout_ms;

@@ -491,6 +491,7 @@ static void pins(void) {
         {"o30dc76-iNbzHfj2KlOLcocT_dyaLrMNVgXdQwG1zQs=", -1},
         {"sha256//" PIN_A, -1},
         {PIN_A ",x", -1},
+        {"o30dc76+iNbzHfj2KlOLcocT+dyaLrMNVgXdQwG1zQt=", -1}, /* bits behind the last byte */
     };
     static const uint8_t first[32] = {0xa3, 0x7d, 0x1d, 0x73};
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {

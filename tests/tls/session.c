@@ -285,8 +285,9 @@ static void load_server(world *w) {
         abort();
     }
     const char *path;
+    char why[MTWS__TLS_TEXT_MAX];
     if (mtws__trust_load(&w->anchors, w->anchor_memory, sizeof w->anchor_memory, NULL,
-                         pki_text("root.pem"), &path) != MTWS_OK)
+                         pki_text("root.pem"), &path, why) != MTWS_OK)
         abort();
 }
 
@@ -1270,7 +1271,7 @@ static void identities(void) {
 /* A client's key and its certificate are changed in each character, and no key is taken that is not
  * the certificate's. */
 static void broken_identities(void) {
-    static const char *const keys[] = {"client-rsa.key",  "client-rsa.pkcs1", "client-ec.key",
+    static const char *const keys[] = {"client-rsa.key", "client-rsa.pkcs1", "client-ec.key",
                                        "client-ec.sec1", "client-rsa.pem",   "client-ec.pem"};
     static const char values[] = "A/*\n";
     static uint8_t memory[64 * 1024];
@@ -1308,28 +1309,66 @@ static void bad_options(void) {
     static const struct {
         const char *name, *pins, *server_name, *ca_file, *ca_pem;
         int result;
+        const char *text; /* part of what is said against it */
     } rows[] = {
-        {"no pin", "", NULL, NULL, NULL, MTWS_ERR_ARGUMENT},
-        {"a bad pin", "x", NULL, NULL, NULL, MTWS_ERR_ARGUMENT},
-        {"an empty name", NULL, "", NULL, NULL, MTWS_ERR_ARGUMENT},
-        {"a bad name", NULL, "a b", NULL, NULL, MTWS_ERR_ARGUMENT},
-        {"no file", NULL, NULL, "/nowhere/at/all", NULL, MTWS_ERR_TLS_TRUST},
-        {"a folder", NULL, NULL, "/", NULL, MTWS_ERR_TLS_TRUST},
-        {"a device", NULL, NULL, "/dev/zero", NULL, MTWS_ERR_TLS_TRUST},
-        {"no PEM", NULL, NULL, NULL, "", MTWS_ERR_TLS_TRUST},
-        {"a name and an address", NULL, "server.test.", "", NULL, MTWS_OK},
-        {"an address", NULL, "::1", "", NULL, MTWS_OK},
+        {"no pin", "", NULL, NULL, NULL, MTWS_ERR_ARGUMENT, "pin_sha256"},
+        {"a bad pin", "x", NULL, NULL, NULL, MTWS_ERR_ARGUMENT, "pin_sha256"},
+        {"an empty name", NULL, "", NULL, NULL, MTWS_ERR_ARGUMENT, "server_name"},
+        {"a bad name", NULL, "a b", NULL, NULL, MTWS_ERR_ARGUMENT, "server_name"},
+        {"no file", NULL, NULL, "/nowhere/at/all", NULL, MTWS_ERR_TLS_TRUST,
+         "options.ca_file: no such file: /nowhere/at/all"},
+        {"a folder", NULL, NULL, "/", NULL, MTWS_ERR_TLS_TRUST, "options.ca_file: a folder"},
+        {"a device", NULL, NULL, "/dev/zero", NULL, MTWS_ERR_TLS_TRUST, "options.ca_file"},
+        {"a file of no PEM", NULL, NULL, "rsa.der", NULL, MTWS_ERR_TLS_TRUST,
+         "options.ca_file: no certificate"},
+        {"no PEM", NULL, NULL, NULL, "", MTWS_ERR_TLS_TRUST, "options.ca_pem has no"},
+        {"no file beside PEM", NULL, NULL, "/nowhere", "root.pem", MTWS_ERR_TLS_TRUST,
+         "options.ca_file: no such file"},
+        {"a file of no PEM beside PEM", NULL, NULL, "rsa.der", "root.pem", MTWS_ERR_TLS_TRUST,
+         "options.ca_file: no certificate"},
+        {"no PEM beside a file", NULL, NULL, "root.pem", "", MTWS_ERR_TLS_TRUST, "options.ca_pem"},
+        {"a key beside a file", NULL, NULL, "root.pem", "root.key", MTWS_ERR_TLS_TRUST,
+         "options.ca_pem"},
+        {"PEM beside a file", NULL, NULL, "root.pem", "root.pem", MTWS_OK, ""},
+        {"PEM beside an empty name", NULL, NULL, "", "root.pem", MTWS_OK, ""},
+        {"a name and an address", NULL, "server.test.", "", NULL, MTWS_OK, ""},
+        {"an address", NULL, "::1", "", NULL, MTWS_OK, ""},
     };
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
         if (!test_begin("%s", rows[i].name)) continue;
         world *w = world_new();
-        const char *wrong = "";
-        w->options.ca_pem = rows[i].ca_pem;
+        const char *wrong = "", *file = rows[i].ca_file, *pem = rows[i].ca_pem;
+        w->options.ca_pem = pem == NULL || pem[0] == 0 ? pem : pki_text(pem);
         w->options.pin_sha256 = rows[i].pins;
         w->options.server_name = rows[i].server_name;
-        w->options.ca_file = rows[i].ca_file;
+        w->options.ca_file = file == NULL || file[0] == 0 || file[0] == '/' ? file : pki_path(file);
         CHECK_INT(world_create(w, &wrong), rows[i].result);
         CHECK_INT(wrong != NULL, rows[i].result != MTWS_OK);
+        if (wrong != NULL) CHECK_TEXT(strstr(wrong, rows[i].text) != NULL, "\"%s\"", wrong);
+        world_end(w);
+        test_end();
+    }
+    if (test_begin("trust beside PEM")) {
+        mtws_trust *shared;
+        const char *wrong = NULL;
+        world *w = world_new();
+        CHECK_INT(mtws_trust_create(&shared, NULL, pki_text("root.pem")), MTWS_OK);
+        w->options.trust = shared;
+        CHECK_INT(world_create(w, &wrong), MTWS_ERR_ARGUMENT);
+        CHECK(wrong != NULL && strstr(wrong, "options.trust") != NULL);
+        world_end(w);
+        mtws_trust_destroy(shared);
+        test_end();
+    }
+    if (test_begin("SSL_CERT_FILE names nothing")) {
+        const char *wrong, *path;
+        world *w = world_new();
+        w->options.ca_pem = NULL;
+        CHECK_INT(setenv("SSL_CERT_FILE", "/nowhere", 1), 0);
+        CHECK_INT(world_create(w, &wrong), MTWS_OK);
+        CHECK_INT(mtws__tls_load(w->tls, NULL, NULL, &path), MTWS_ERR_TLS_TRUST);
+        CHECK_STR(mtws__tls_text(w->tls), "SSL_CERT_FILE: no such file: /nowhere");
+        unsetenv("SSL_CERT_FILE");
         world_end(w);
         test_end();
     }
