@@ -286,9 +286,9 @@
  * options.logger (or stderr, with options.debug) gets a word to search for and a sentence. Where
  * something can be done about it, the sentence says what.
  *
- *     ERROR    bad_url bad_header bad_proxy no_tls attempts_used_up message_refused stubborn, and
- *              state into FAILED
- *     WARN     dropped, and state into ERROR
+ *     ERROR    bad_option bad_url bad_header bad_proxy no_tls attempts_used_up message_refused
+ *              stubborn, and state into FAILED
+ *     WARN     nothing_asks dropped, and state into ERROR
  *     INFO     attempt redirect state
  *     DEBUG    transport_open close_sent close_received queue_full gap
  */
@@ -596,7 +596,7 @@ typedef struct mtws_options {
     size_t max_queue_size;              /* 1 MiB: messages not yet delivered, as they lie on the
                                            wire, and not more of them than one per MTWS_MESSAGE_ROOM
                                            bytes and 16 (8208); throughput is at most this per round
-                                           trip */
+                                           trip; at least 7, a message of one byte */
     bool stream_messages;               /* receive in parts as they come, of any size; a part may
                                            end within a character */
     size_t max_frame_size;              /* 64 KiB: longer messages leave in fragments, so that
@@ -659,7 +659,7 @@ typedef struct mtws_options {
 /* ---- life ----------------------------------------------------------------------------------- */
 
 /* Bytes of the one block that these options need, any alignment of it included. NULL: the defaults.
- * 0: an option is bad. */
+ * 0: an option is bad; the log names it, as in mtws_create. */
 MTWS_API size_t       mtws_memory_required(const mtws_options *options_or_null);
 
 /* Makes a client in a block from MTWS_MALLOC. *out is NULL on failure:
@@ -667,7 +667,7 @@ MTWS_API size_t       mtws_memory_required(const mtws_options *options_or_null);
  * headers and subprotocols exceed MTWS_REQUEST_MAX, or the proxy's URL MTWS_PROXY_MAX; MTWS_ERR_URL
  * that URL is bad; MTWS_ERR_CONNECT no descriptor for options.wakeable; MTWS_ERR_TLS options for
  * wss:// in a build without it; MTWS_ERR_TLS_TRUST options.ca_file and ca_pem have no anchor. The
- * log says more. */
+ * log (options.debug, options.logger) names the option, and what it takes. */
 MTWS_API mtws_result  mtws_create    (mtws_client **out, const mtws_options *options_or_null);
 
 /* The same in the caller's memory, of any alignment, which must stay until mtws_destroy.
@@ -8793,59 +8793,122 @@ typedef struct mtws__layout { /* where things lie in the one block */
 typedef char mtws__check_client[sizeof(mtws_client) <= MTWS__CLIENT_SIZE ? 1 : -1];
 typedef char mtws__check_entry[sizeof(mtws__entry) <= MTWS__ENTRY_SIZE ? 1 : -1];
 
-/* *value becomes what is meant by it. `low` is the least special value that is taken. */
-MTWS_PRIVATE bool mtws__options_number(int32_t *value, int32_t normal, int32_t low) {
-    if (*value == 0) *value = normal;
-    return *value >= low;
+/* Says in the log what is wrong with the options, of which no client is made. False, always. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+MTWS_PRIVATE bool
+mtws__options_bad(const mtws_options *o, const char *format, ...) {
+    if (o->logger.log == NULL) return false;
+    char text[MTWS__LOG_MAX];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    o->logger.log(o->logger.ctx, MTWS_LOG_ERROR, "bad_option", text);
+    return false;
 }
 
-MTWS_PRIVATE void mtws__options_size(size_t *value, size_t normal) {
-    if (*value == 0) *value = normal;
+/* The numbers of the options become what is meant by them. */
+MTWS_PRIVATE bool mtws__options_numbers(mtws_options *o) {
+    struct {
+        const char *name;
+        int32_t *value, normal; /* 0 means that */
+        int32_t low;            /* the least special value that is taken; 1: none */
+    } numbers[] = {
+        {"max_reconnect_attempts", &o->max_reconnect_attempts, 10, MTWS_UNLIMITED},
+        {"initial_reconnect_delay_ms", &o->initial_reconnect_delay_ms, 1000, 1},
+        {"max_reconnect_delay_ms", &o->max_reconnect_delay_ms, 30000, 1},
+        {"stable_ms", &o->stable_ms, 30000, 1},
+        {"heartbeat_interval_ms", &o->heartbeat_interval_ms, 30000, MTWS_OFF},
+        {"heartbeat_timeout_ms", &o->heartbeat_timeout_ms, 5000, 1},
+        {"connect_timeout_ms", &o->connect_timeout_ms, 20000, 1},
+        {"close_timeout_ms", &o->close_timeout_ms, 5000, 1},
+        {"confirm_delay_ms", &o->confirm_delay_ms, 100, MTWS_OFF},
+        {"queue_ttl_ms", &o->queue_ttl_ms, MTWS_OFF, MTWS_OFF},
+        {"max_redirects", &o->max_redirects, MTWS_OFF, MTWS_OFF},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        int32_t *value = numbers[i].value;
+        if (*value == 0) *value = numbers[i].normal;
+        if (*value >= numbers[i].low) continue;
+        return mtws__options_bad(
+            o, "options.%s is %ld: it takes numbers from 1 on, 0 for its default%s%s",
+            numbers[i].name, (long)*value, numbers[i].low <= MTWS_OFF ? ", MTWS_OFF" : "",
+            numbers[i].low <= MTWS_UNLIMITED ? ", MTWS_UNLIMITED" : "");
+    }
+    if (o->max_redirects > MTWS__REDIRECTS_MAX) o->max_redirects = MTWS__REDIRECTS_MAX;
+    double factor = o->reconnect_backoff_factor;
+    if (factor == 0.0) o->reconnect_backoff_factor = 1.5;
+    else if (!(factor >= 1.0 && factor <= 1000.0)) { /* NaN too */
+        return mtws__options_bad(o, "options.reconnect_backoff_factor is %g: it takes 1 to 1000",
+                                 factor);
+    }
+    return true;
+}
+
+MTWS_PRIVATE bool mtws__options_sizes(mtws_options *o) {
+    const size_t least = 2 + 4 + 1; /* a byte's message: header, masking key, payload */
+    const size_t most = SIZE_MAX / 4;
+    if (o->max_message_size == 0) o->max_message_size = 1048576;
+    if (o->max_queue_size == 0) o->max_queue_size = 1048576;
+    if (o->max_frame_size == 0) o->max_frame_size = 65536;
+    if (o->max_queue_size < least) {
+        return mtws__options_bad(o,
+                                 "options.max_queue_size is %u: no message fits into less than %u",
+                                 (unsigned)o->max_queue_size, (unsigned)least);
+    }
+    if (o->max_queue_size <= most && o->max_message_size <= most) return true;
+    return mtws__options_bad(o, "options.%s is more than this machine can address",
+                             o->max_queue_size > most ? "max_queue_size" : "max_message_size");
+}
+
+MTWS_PRIVATE bool mtws__options_kinds_ok(const mtws_options *o) {
+    const struct {
+        const char *name;
+        int value, most;
+    } kinds[] = {
+        {"network", (int)o->network, MTWS_NETWORK_MANUAL},
+        {"heartbeat", (int)o->heartbeat, MTWS_HEARTBEAT_JSON},
+        {"confirm", (int)o->confirm, MTWS_CONFIRM_NONE},
+        {"logger.level", (int)o->logger.level, MTWS_LOG_DEBUG},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (kinds[i].value >= 0 && kinds[i].value <= kinds[i].most) continue;
+        return mtws__options_bad(o, "options.%s is %d, which none of its constants is",
+                                 kinds[i].name, kinds[i].value);
+    }
+    return true;
 }
 
 MTWS_PRIVATE bool mtws__options_hooks_ok(const mtws_options *o) {
     const mtws_transport *t = &o->transport;
     int transport = (t->open != NULL) + (t->read != NULL) + (t->write != NULL) + (t->wait != NULL) +
                     (t->close != NULL);
-    return (transport == 0 || transport == 5) &&
-           (o->clock.now_us == NULL) == (o->clock.unix_ms == NULL) && (int)o->logger.level >= 0 &&
-           o->logger.level <= MTWS_LOG_DEBUG;
+    if (transport != 0 && transport != 5) {
+        return mtws__options_bad(o, "options.transport needs all of its functions, and has %d of 5",
+                                 transport);
+    }
+    return (o->clock.now_us == NULL) == (o->clock.unix_ms == NULL) ||
+           mtws__options_bad(o, "options.clock needs both of its functions, and has one");
 }
 
-/* Copies the options with their defaults. False: one of them is bad. */
+/* Copies the options with their defaults. False: one of them is bad, and the log has named it. */
 MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options *o) {
     memset(o, 0, sizeof *o);
     if (given != NULL) *o = *given;
-    if (o->reconnect_backoff_factor == 0.0) o->reconnect_backoff_factor = 1.5;
-    double factor = o->reconnect_backoff_factor;
-    if (!(factor >= 1.0 && factor <= 1000.0)) return false; /* NaN too */
-    bool ok = mtws__options_number(&o->max_reconnect_attempts, 10, MTWS_UNLIMITED) &&
-              mtws__options_number(&o->initial_reconnect_delay_ms, 1000, 1) &&
-              mtws__options_number(&o->max_reconnect_delay_ms, 30000, 1) &&
-              mtws__options_number(&o->stable_ms, 30000, 1) &&
-              mtws__options_number(&o->heartbeat_interval_ms, 30000, MTWS_OFF) &&
-              mtws__options_number(&o->heartbeat_timeout_ms, 5000, 1) &&
-              mtws__options_number(&o->connect_timeout_ms, 20000, 1) &&
-              mtws__options_number(&o->close_timeout_ms, 5000, 1) &&
-              mtws__options_number(&o->confirm_delay_ms, 100, MTWS_OFF) &&
-              mtws__options_number(&o->queue_ttl_ms, MTWS_OFF, MTWS_OFF) &&
-              mtws__options_number(&o->max_redirects, MTWS_OFF, MTWS_OFF);
-    if (o->max_redirects > MTWS__REDIRECTS_MAX) o->max_redirects = MTWS__REDIRECTS_MAX;
-    mtws__options_size(&o->max_message_size, 1048576);
-    mtws__options_size(&o->max_queue_size, 1048576);
-    mtws__options_size(&o->max_frame_size, 65536);
-    if ((int)o->confirm < 0 || o->confirm > MTWS_CONFIRM_NONE) return false;
-    if ((int)o->heartbeat < 0 || o->heartbeat > MTWS_HEARTBEAT_JSON) return false;
-    if ((int)o->network < 0 || o->network > MTWS_NETWORK_MANUAL) return false;
     if (o->subprotocols == NULL) o->subprotocols = "";
     if (o->proxy == NULL) o->proxy = "";
     if (o->logger.log == NULL && o->debug) {
         o->logger.log = mtws__log_to_stderr;
         o->logger.level = MTWS_LOG_DEBUG;
     }
-    if (!mtws__options_hooks_ok(o)) return false;
     if (o->logger.level == 0) o->logger.level = MTWS_LOG_INFO;
-    return ok && mtws__handshake_subprotocols_ok(o->subprotocols);
+    return mtws__options_numbers(o) && mtws__options_sizes(o) && mtws__options_kinds_ok(o) &&
+           mtws__options_hooks_ok(o) &&
+           (mtws__handshake_subprotocols_ok(o->subprotocols) ||
+            mtws__options_bad(o, "options.subprotocols takes names as in \"chat, superchat\": RFC "
+                                 "9110's tokens, each once"));
 }
 
 /* Takes `size` bytes of the block, aligned. */
@@ -8872,12 +8935,19 @@ MTWS_PRIVATE bool mtws__layout_make(const mtws_options *o, mtws__layout *l) {
         l->entries[i] = mtws__layout_take(l, l->entry_count[i] * sizeof(mtws__entry));
         l->rings[i] = mtws__layout_take(l, l->ring_size[i]);
     }
-    if (o->max_message_size > SIZE_MAX / 4) return false;
     l->message = mtws__layout_take(l, o->max_message_size + MTWS__READ_AHEAD + 1);
     if (o->transport.open == NULL) l->tls_size = mtws__tls_room(o, &l->tls_layout);
     l->tls = mtws__layout_take(l, l->tls_size);
     l->total += MTWS__ALIGNMENT - 1;
     return l->total < SIZE_MAX / 4;
+}
+
+/* What mtws_create needs to know: the options, and where things lie. False: an option is bad. */
+MTWS_PRIVATE bool mtws__options_take(const mtws_options *given, mtws_options *o, mtws__layout *l) {
+    return mtws__options_resolve(given, o) &&
+           (mtws__layout_make(o, l) ||
+            mtws__options_bad(o, "options.max_message_size and max_queue_size together exceed what "
+                                 "this machine can address"));
 }
 
 /* ---- texts of the request ------------------------------------------------------------------- */
@@ -8932,10 +9002,19 @@ MTWS_PRIVATE mtws_result mtws__texts_add(mtws_client *ws, const char *name, cons
     return MTWS_OK;
 }
 
-MTWS_PRIVATE bool mtws__header_ok(const char *name, const char *value) {
+/* Whether a header may stand in the request; where not, the log says why. value NULL: the name. */
+MTWS_PRIVATE bool mtws__header_ok(mtws_client *ws, const char *name, const char *value) {
+    char shown[64];
     mtws__span name_span = mtws__span_of(name);
-    return mtws__http_is_token(name_span) && !mtws__handshake_reserved(name_span) &&
-           (value == NULL || mtws__http_is_value(mtws__span_of(value)));
+    const char *wrong = NULL;
+    if (!mtws__http_is_token(name_span)) wrong = "is no token of RFC 9110";
+    else if (mtws__handshake_reserved(name_span)) wrong = "belongs to the handshake";
+    else if (value != NULL && !mtws__http_is_value(mtws__span_of(value)))
+        wrong = "has a value with control characters";
+    if (wrong == NULL) return true;
+    mtws__client_clean_text(shown, sizeof shown, name_span);
+    mtws__log(ws, MTWS_LOG_ERROR, "bad_header", "the header \"%s\" %s", shown, wrong);
+    return false;
 }
 
 /* The target: path, the URL's query, then params. */
@@ -9020,10 +9099,12 @@ MTWS_PRIVATE mtws_result mtws__texts_start(mtws_client *ws) {
     memcpy(ws->texts, ws->options.subprotocols, size);
     ws->headers_at = ws->texts_size = size;
     for (const mtws_pair *h = ws->options.headers; !mtws__pairs_end(h); h++) {
-        if (h->value == NULL || !mtws__header_ok(h->name, h->value)) {
-            mtws__log(
-                ws, MTWS_LOG_ERROR, "bad_header",
-                "a header in options.headers is no token and text, or belongs to the handshake");
+        if (!mtws__header_ok(ws, h->name, h->value)) return MTWS_ERR_ARGUMENT;
+        if (h->value == NULL) {
+            mtws__log(ws, MTWS_LOG_ERROR, "bad_header",
+                      "the header \"%s\" of options.headers has no value; the list ends with "
+                      "{NULL, NULL}",
+                      h->name);
             return MTWS_ERR_ARGUMENT;
         }
         mtws_result result = mtws__texts_add(ws, h->name, h->value);
@@ -9039,8 +9120,7 @@ MTWS_PRIVATE mtws_result mtws__texts_start(mtws_client *ws) {
 MTWS_API size_t mtws_memory_required(const mtws_options *options) {
     mtws_options resolved;
     mtws__layout layout;
-    if (!mtws__options_resolve(options, &resolved)) return 0;
-    return mtws__layout_make(&resolved, &layout) ? layout.total : 0;
+    return mtws__options_take(options, &resolved, &layout) ? layout.total : 0;
 }
 
 MTWS_API mtws_result mtws_create(mtws_client **out, const mtws_options *options) {
@@ -9062,8 +9142,7 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     mtws__layout layout;
     if (out == NULL) return MTWS_ERR_ARGUMENT;
     *out = NULL;
-    if (!mtws__options_resolve(options, &resolved) || !mtws__layout_make(&resolved, &layout) ||
-        memory == NULL)
+    if (!mtws__options_take(options, &resolved, &layout) || memory == NULL)
         return MTWS_ERR_ARGUMENT;
     if (size < layout.total) return MTWS_ERR_MEMORY;
     size_t off = (size_t)((uintptr_t)memory % MTWS__ALIGNMENT);
@@ -9092,6 +9171,12 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     ws->now_us = mtws__client_clock_us(ws);
     ws->due_us = UINT64_MAX;
     mtws__client_reset_connection(ws);
+    if (resolved.confirm == MTWS_CONFIRM_PONG && resolved.confirm_delay_ms == MTWS_OFF &&
+        resolved.heartbeat_interval_ms == MTWS_OFF) {
+        mtws__log(ws, MTWS_LOG_WARN, "nothing_asks",
+                  "confirm_delay_ms and heartbeat_interval_ms are MTWS_OFF, so no Ping confirms "
+                  "messages and the queue fills: let one of them ask, or set options.confirm");
+    }
     if (resolved.wakeable && !mtws__os_wake_open(ws->wake)) return MTWS_ERR_CONNECT;
     if (resolved.network == MTWS_NETWORK_AUTO && ws->own_net) ws->watch = mtws__os_watch_open();
     *out = ws;
@@ -9163,7 +9248,7 @@ MTWS_API mtws_result mtws_set_url(mtws_client *ws, const char *url, const mtws_p
 
 MTWS_API mtws_result mtws_set_header(mtws_client *ws, const char *name, const char *value) {
     MTWS_ASSERT(!ws->in_hook);
-    if (name == NULL || !mtws__header_ok(name, value)) return MTWS_ERR_ARGUMENT;
+    if (name == NULL || !mtws__header_ok(ws, name, value)) return MTWS_ERR_ARGUMENT;
     mtws__span name_span = mtws__span_of(name);
     if (value == NULL) {
         mtws__texts_remove(ws, name_span);

@@ -7,6 +7,8 @@
 #include "../test.h"
 #include "peer.h"
 
+#include <math.h>
+
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 #define HOUR_MS UINT64_C(3600000)
 
@@ -1488,14 +1490,15 @@ static void late_polls_of_a_busy_server(void) {
         peer_run(&p);
         if (rows[i].stops) {
             if (!rows[i].plan.no_close) {
-                mtws_result sent =
-                    mtws_send_part(p.ws, MTWS_TEXT, "x", 1, true, false, &p.last_id);
+                mtws_result sent = mtws_send_part(p.ws, MTWS_TEXT, "x", 1, true, false, &p.last_id);
                 CHECK_INT(sent, MTWS_OK);
             }
             CHECK_INT(mtws_disconnect(p.ws, 0, NULL), MTWS_OK);
         }
         int rounds = 0;
-        for (; rounds < 40 && (p.last_state == MTWS_STATE_CONNECTED || p.last_state == MTWS_STATE_CONNECTING); rounds++) {
+        for (; rounds < 40 &&
+               (p.last_state == MTWS_STATE_CONNECTED || p.last_state == MTWS_STATE_CONNECTING);
+             rounds++) {
             if (rows[i].sends != NULL) peer_stream(&p, rows[i].sends);
             else peer_send(&p, "HTTP/1.1 101 It never ends, this text" + rounds % 30, 1);
             peer_sleep(&p, 25000);
@@ -1673,10 +1676,14 @@ static void bad_urls_explained(void) {
     static const struct {
         const char *url, *part;
     } rows[] = {
-        {"http://canary/", "ws:// or wss://"},  {"ws:canary", "\"://\""},
-        {"ws://u:<canary>@h/", "password"},     {"ws://can ary/", "host"},
-        {"ws:///canary", "host"},               {"ws://h:canary/", "port"},
-        {"ws://h/canary#", "fragment"},         {"ws://h/canary|", "path"},
+        {"http://canary/", "ws:// or wss://"},
+        {"ws:canary", "\"://\""},
+        {"ws://u:<canary>@h/", "password"},
+        {"ws://can ary/", "host"},
+        {"ws:///canary", "host"},
+        {"ws://h:canary/", "port"},
+        {"ws://h/canary#", "fragment"},
+        {"ws://h/canary|", "path"},
         {"ws://h/?ids=[1]&t=canary", "query"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -1810,6 +1817,13 @@ static void bad_headers(void) {
         options.headers = list;
         CHECK_INT(mtws_create(&other, &options), MTWS_ERR_ARGUMENT);
         CHECK(other == NULL);
+        /* Both named it, less its control characters. */
+        char said[80], *c;
+        snprintf(said, sizeof said, "bad_header: the header \"%s\" ", rows[i].name);
+        for (c = said; *c != '\0'; c++) *c = (unsigned char)*c < 32 ? '?' : *c;
+        const char *first = strstr(wire_text(&p.logged), said);
+        CHECK_TEXT(first != NULL && strstr(first + 1, said) != NULL, "not twice: %s", said);
+        wire_free(&p.logged);
     }
     test_context("%s", "");
     CHECK_INT(mtws_set_header(p.ws, NULL, "x"), MTWS_ERR_ARGUMENT);
@@ -2342,6 +2356,10 @@ static void reasons_are_clean(void) {
 
 /* ---- memory and options ---------------------------------------------------------------------- */
 
+static void log_to_buffer(void *context, mtws_level level, const char *item, const char *text) {
+    wire_print((wire_buffer *)context, "%d %s: %s\n", (int)level, item, text);
+}
+
 static void bad_options(void) {
     static const struct {
         const char *name;
@@ -2351,8 +2369,10 @@ static void bad_options(void) {
         {"initial_reconnect_delay_ms", {.initial_reconnect_delay_ms = -1}},
         {"initial_reconnect_delay_ms unlimited", {.initial_reconnect_delay_ms = -2}},
         {"max_reconnect_delay_ms", {.max_reconnect_delay_ms = -1}},
-        {"factor below 1", {.reconnect_backoff_factor = 0.5}},
-        {"factor negative", {.reconnect_backoff_factor = -1}},
+        {"reconnect_backoff_factor below 1", {.reconnect_backoff_factor = 0.5}},
+        {"reconnect_backoff_factor negative", {.reconnect_backoff_factor = -1}},
+        {"reconnect_backoff_factor over 1000", {.reconnect_backoff_factor = 1000.5}},
+        {"reconnect_backoff_factor that is none", {.reconnect_backoff_factor = NAN}},
         {"stable_ms", {.stable_ms = -1}},
         {"heartbeat_interval_ms", {.heartbeat_interval_ms = -2}},
         {"heartbeat_timeout_ms", {.heartbeat_timeout_ms = -1}},
@@ -2360,15 +2380,21 @@ static void bad_options(void) {
         {"close_timeout_ms", {.close_timeout_ms = -1}},
         {"confirm_delay_ms", {.confirm_delay_ms = -2}},
         {"queue_ttl_ms", {.queue_ttl_ms = -2}},
+        {"max_redirects", {.max_redirects = -2}},
         {"confirm", {.confirm = (mtws_confirm_by)3}},
+        {"heartbeat", {.heartbeat = (mtws_heartbeat)2}},
+        {"network", {.network = (mtws_network)2}},
         {"max_message_size", {.max_message_size = SIZE_MAX}},
-        {"max_message_size, half", {.max_message_size = SIZE_MAX / 2}},
+        {"max_message_size of half", {.max_message_size = SIZE_MAX / 2}},
         {"max_queue_size", {.max_queue_size = SIZE_MAX}},
-        {"max_queue_size, near", {.max_queue_size = SIZE_MAX - 100000}},
-        {"both", {.max_queue_size = SIZE_MAX / 2, .max_message_size = SIZE_MAX / 2}},
-        {"half a clock", {.clock = {.now_us = peer_now_us}}},
-        {"half a transport", {.transport = {.open = peer_open, .read = peer_read}}},
-        {"logger.level", {.logger = {.log = peer_log, .level = (mtws_level)5}}},
+        {"max_queue_size of nearly all", {.max_queue_size = SIZE_MAX - 100000}},
+        {"max_queue_size for no message", {.max_queue_size = 6}},
+        {"max_message_size and max_queue_size",
+         {.max_queue_size = SIZE_MAX / 5, .max_message_size = SIZE_MAX / 5}},
+        {"clock of one half", {.clock = {.now_us = peer_now_us}}},
+        {"transport of one half", {.transport = {.open = peer_open, .read = peer_read}}},
+        {"logger.level above", {.logger = {.level = (mtws_level)5}}},
+        {"logger.level below", {.logger = {.level = (mtws_level)-1}}},
         {"subprotocols", {.subprotocols = "a b"}},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -2379,7 +2405,52 @@ static void bad_options(void) {
         CHECK_UINT(mtws_memory_required(&rows[i].options), 0);
         CHECK_INT(mtws_create(&ws, &rows[i].options), MTWS_ERR_ARGUMENT);
         CHECK(ws == NULL);
+        /* The log names it, once. */
+        char field[64];
+        mtws_options options = rows[i].options;
+        wire_buffer log = {0};
+        snprintf(field, sizeof field, "1 bad_option: options.%.*s ",
+                 (int)strcspn(rows[i].name, " "), rows[i].name);
+        options.logger.log = log_to_buffer;
+        options.logger.ctx = &log;
+        CHECK_INT(mtws_create(&ws, &options), MTWS_ERR_ARGUMENT);
+        CHECK_TEXT(log.size > 0 && strncmp(wire_text(&log), field, strlen(field)) == 0,
+                   "not \"%s\": %s", field, log.size > 0 ? wire_text(&log) : "nothing");
+        CHECK(log.size == 0 || strchr(wire_text(&log), '\n') == wire_text(&log) + log.size - 1);
+        wire_free(&log);
         test_end();
+    }
+}
+
+/* The smallest queue that is taken takes a message. */
+static void smallest_queue(void) {
+    peer p;
+    peer_init(&p);
+    p.options.max_queue_size = 7;
+    if (peer_open_up(&p)) {
+        CHECK_INT(peer_queue_text(&p, "ab"), MTWS_ERR_TOO_BIG);
+        for (int i = 0; i < 3; i++) {
+            CHECK_INT(peer_queue_text(&p, "a"), MTWS_OK);
+            CHECK_INT(peer_queue_text(&p, "b"), MTWS_ERR_QUEUE_FULL);
+            peer_advance(&p, 1000);
+            CHECK_UINT(p.message_count, (size_t)i + 1);
+        }
+    }
+    peer_finish(&p);
+}
+
+/* A program that turns off all that asks is told what comes of it. */
+static void nothing_asks(void) {
+    for (int i = 0; i < 4; i++) {
+        peer p;
+        peer_init(&p);
+        test_context("row %d", i);
+        if (i != 1) p.options.confirm_delay_ms = MTWS_OFF;
+        if (i != 2) p.options.heartbeat_interval_ms = MTWS_OFF;
+        if (i == 3) p.options.confirm = MTWS_CONFIRM_NONE;
+        CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+        CHECK_INT(peer_told(&p, "nothing_asks"), i == 0);
+        peer_finish(&p);
     }
 }
 
@@ -2441,7 +2512,7 @@ static void memory_of_the_caller(void) {
 }
 
 static void memory_size_suffices(void) {
-    static const size_t sizes[][2] = {{1, 1},         {125, 1000},        {4096, 8192},
+    static const size_t sizes[][2] = {{1, 7},         {125, 1000},        {4096, 8192},
                                       {65536, 65536}, {1048576, 1048576}, {16777216, 100},
                                       {7, 16777215}};
     for (size_t i = 0; i < COUNT(sizes); i++) {
@@ -2683,6 +2754,8 @@ int main(int argc, char **argv) {
         TEST(secrets_of_bad_arguments),
         TEST(reasons_are_clean),
         TEST_ROWS(bad_options),
+        TEST(smallest_queue),
+        TEST(nothing_asks),
         TEST(options_are_resolved),
         TEST(memory_of_the_caller),
         TEST(memory_size_suffices),
