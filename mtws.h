@@ -125,7 +125,8 @@
  *     429 or 503 with Retry-After, a proxy's     retried after what it asks for, at least (an hour
  *       too                                        at most; up to a tenth more at random)
  *     all else: 408, 425, 429, 5xx, a Close      retried after a delay
- *       with 1000 or 1001, a reset, a timeout
+ *       with 1000 or 1001, a reset, a timeout,
+ *       MTWS_ERR_TLS, MTWS_ERR_TLS_TIME
  *
  * With max_reconnect_attempts MTWS_OFF nothing is retried: a Close frame of the server, but 1010,
  * leads to disconnected, and everything else to failed.
@@ -171,8 +172,8 @@
  * WAYS OUT
  *
  * options.proxy leads through a proxy: http://[user:password@]host[:port] asks it with CONNECT (for
- * ws:// too, so that nothing on the way takes the upgrade apart), socks5:// with SOCKS5. It gets
- * the server's name and resolves it, so socks5:// and socks5h:// are the same. It is told the
+ * ws:// too, so that nothing on the way takes the upgrade apart), socks5:// with SOCKS5. The proxy
+ * resolves the server's name, so socks5:// and socks5h:// are the same. It is told the
  * server's host and port and its own user and password, and no header or path of the server's; the
  * server learns nothing of it, and no log its password. Without a port it is 80, and 1080 for
  * SOCKS5; special characters in user and password are percent-encoded. mtws_proxy_from_environment
@@ -182,13 +183,13 @@
  * one that refuses for other causes (407, 403) is final until a connection has opened once, then
  * asked again at max_reconnect_delay_ms. Each answer of it is bounded as a server's is, and what it
  * sends behind one before anything was said to the server is refused. connect_timeout_ms counts
- * over all. Whether the network is there is told by the proxy's addresses.
+ * over all. With a proxy, the route to the proxy decides whether the client is offline.
  *     wss:// goes through the proxy as it is. Where options.transport does the TLS, the proxy goes
  * below it, with mtws_net_transport and mtws_net_set_proxy.
  *
  * options.max_redirects lets an attempt follow so many answers of 301, 302, 303, 307 or 308 to
  * where their Location leads, http and https taken for ws and wss; without it they are errors.
- * Never from wss to ws, nor to a Location with a password in it. Where scheme, host or port are not
+ * Never from wss to ws, nor to a Location with userinfo in it. Where scheme, host or port are not
  * those of the program's URL, neither its userinfo goes along, nor headers that hold credentials
  * (those that logs mask: Authorization, Cookie, and names with auth, token, key, secret or
  * session), nor Host; nor do they come back on the way. What is in the Location goes as it stands,
@@ -199,10 +200,11 @@
  *
  * THREADS AND SIGNALS
  *
- * A client belongs to one thread at a time; different clients share nothing. Only mtws_wake may be
- * called from any thread or signal handler. SIGPIPE is never raised. After fork() one process
- * alone may go on with a connection: two that use it destroy its stream. A child that reconnects
- * on its own draws other masking keys, since each attempt seeds its generator anew.
+ * A client belongs to one thread at a time; different clients share nothing but an mtws_trust,
+ * which is only read. Only mtws_wake may be called from any thread or signal handler. SIGPIPE is
+ * never raised. After fork() one process alone may go on with a connection: two that use it destroy
+ * its stream. A child that reconnects on its own draws other masking keys, since each attempt seeds
+ * its generator anew.
  *
  *
  * TLS
@@ -223,8 +225,9 @@
  *
  * The roots come from options.trust, ca_file or ca_pem, or else from SSL_CERT_FILE or the system's
  * usual file. A program without a file system carries its own as text: ca_pem, or mtws_trust_create
- * for many clients. Where none are found wss:// is MTWS_ERR_TLS_TRUST, and never less checked. A
- * program that runs for years renews them with mtws_set_trust.
+ * for many clients. Where none are found, or a source that was named has none, wss:// is
+ * MTWS_ERR_TLS_TRUST, and never less checked; insecure_skip_verify needs none. A program that runs
+ * for years renews them with mtws_set_trust.
  *
  * A session is resumed by its id on the next connection, to the same name and port, for a day after
  * the full handshake at most; then certificates are looked at again. The server needs a cache of
@@ -286,11 +289,11 @@
  * options.logger (or stderr, with options.debug) gets a word to search for and a sentence. Where
  * something can be done about it, the sentence says what.
  *
- *     ERROR    bad_option bad_url bad_header bad_proxy no_tls attempts_used_up message_refused
- *              stubborn, and state into FAILED
- *     WARN     nothing_asks dropped, and state into ERROR
- *     INFO     attempt redirect state
- *     DEBUG    transport_open close_sent close_received queue_full gap
+ *     ERROR    bad_option bad_url bad_header bad_proxy bad_tls_option no_tls no_trust
+ *              attempts_used_up message_refused stubborn, and state into FAILED
+ *     WARN     nothing_asks dropped tls_insecure, and state into ERROR
+ *     INFO     attempt redirect trust state
+ *     DEBUG    transport_open tls_open close_sent close_received queue_full gap
  */
 
 /* ==========================================================================
@@ -587,7 +590,7 @@ typedef struct mtws_options {
                                            when TCP notices it, minutes later or never */
     int32_t heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link
                                            is seen to move */
-    int32_t connect_timeout_ms;         /* 20000: name, TCP, proxy, redirects, upgrade together */
+    int32_t connect_timeout_ms;         /* 20000: name, TCP, proxy, TLS, redirects and upgrade */
     int32_t close_timeout_ms;           /* 5000: for all that mtws_disconnect does, and for the
                                            server to end TCP after its Close */
 
@@ -630,8 +633,10 @@ typedef struct mtws_options {
      * TLS of its own or none, each of these is an error. Texts are copied by mtws_create;
      * mtws_get_options gives NULL */
     const mtws_trust *trust;            /* anchors that clients may share, and that must stay; NULL:
-                                           this client has its own, of the next two */
-    const char *ca_file;                /* a file of PEM, read by mtws_create; "": none */
+                                           this client has its own, of the next two, which do not
+                                           go with it */
+    const char *ca_file;                /* a file of PEM, read by mtws_create; "": none. To its
+                                           roots those of ca_pem are added */
     const char *ca_pem;                 /* PEM in memory. Both NULL: the file SSL_CERT_FILE names in
                                            the environment, or the system's, read at the first
                                            wss:// URL */
@@ -659,15 +664,15 @@ typedef struct mtws_options {
 /* ---- life ----------------------------------------------------------------------------------- */
 
 /* Bytes of the one block that these options need, any alignment of it included. NULL: the defaults.
- * 0: an option is bad; the log names it, as in mtws_create. */
+ * 0: a number is out of its range, and the log names it; texts are judged by mtws_create. */
 MTWS_API size_t       mtws_memory_required(const mtws_options *options_or_null);
 
 /* Makes a client in a block from MTWS_MALLOC. *out is NULL on failure:
  * MTWS_ERR_ARGUMENT an option, header or subprotocol is bad; MTWS_ERR_MEMORY; MTWS_ERR_TOO_BIG
  * headers and subprotocols exceed MTWS_REQUEST_MAX, or the proxy's URL MTWS_PROXY_MAX; MTWS_ERR_URL
  * that URL is bad; MTWS_ERR_CONNECT no descriptor for options.wakeable; MTWS_ERR_TLS options for
- * wss:// in a build without it; MTWS_ERR_TLS_TRUST options.ca_file and ca_pem have no anchor. The
- * log (options.debug, options.logger) names the option, and what it takes. */
+ * wss:// in a build without it; MTWS_ERR_TLS_TRUST options.ca_file (but "") or ca_pem has no anchor
+ * that can be used. The log (options.debug, options.logger) names the option, and what it takes. */
 MTWS_API mtws_result  mtws_create    (mtws_client **out, const mtws_options *options_or_null);
 
 /* The same in the caller's memory, of any alignment, which must stay until mtws_destroy.
@@ -784,7 +789,7 @@ MTWS_API mtws_result  mtws_trust_create_in(mtws_trust **out, const char *ca_file
 /* Bytes that it needs at most, by the sizes of file and text, neither of which is read. */
 MTWS_API size_t       mtws_trust_memory_required(const char *ca_file_or_null,
                                                  const char *ca_pem_or_null);
-/* Anchors in it. */
+/* Anchors in it; it is not NULL. */
 MTWS_API size_t       mtws_trust_count    (const mtws_trust *trust);
 /* When no client has it any more. NULL is fine. */
 MTWS_API void         mtws_trust_destroy  (mtws_trust *trust);
@@ -5967,8 +5972,8 @@ MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
     case BR_ERR_BAD_CIPHER_SUITE:
     case BR_ERR_INVALID_ALGORITHM: return "the server chose an algorithm that was not offered";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_HANDSHAKE_FAILURE:
-        return "the server refused: it has nothing in common with TLS 1.2, its ciphers and curves, "
-               "or wants a client certificate";
+        return "the server refused the handshake: no common cipher or curve, or it requires a "
+               "client certificate";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_PROTOCOL_VERSION:
         return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another TLS "
                "library "
@@ -7691,8 +7696,10 @@ MTWS_PRIVATE const char *mtws__client_read_redirect(mtws_client *ws, mtws__write
     mtws__span text;
     text.data = (const uint8_t *)w->data;
     text.size = w->size;
-    if (!ok || !mtws__url_parse(url, text)) return "a redirect to what no WebSocket can be";
-    if (url->userinfo.data != NULL) return "a redirect with a password in its Location";
+    if (!ok || !mtws__url_parse(url, text)) {
+        return "a redirect to a URL that is invalid or not http, https, ws or wss";
+    }
+    if (url->userinfo.data != NULL) return "a redirect with userinfo in its Location";
     if (ws->attempt_tls && !url->tls) return "a redirect from wss:// to ws://";
     if (url->tls && mtws__client_need_tls(ws) != MTWS_OK) {
         return "a redirect to wss://, and there is no TLS, or nobody to trust";

@@ -1068,8 +1068,8 @@ static void versions(void) {
         int result;
         const char *text;
     } rows[] = {
-        {"TLS 1.0", BR_TLS10, BR_TLS10, MTWS_ERR_TLS, "nothing in common with TLS 1.2"},
-        {"TLS 1.1", BR_TLS10, BR_TLS11, MTWS_ERR_TLS, "nothing in common with TLS 1.2"},
+        {"TLS 1.0", BR_TLS10, BR_TLS10, MTWS_ERR_TLS, "no common cipher or curve"},
+        {"TLS 1.1", BR_TLS10, BR_TLS11, MTWS_ERR_TLS, "no common cipher or curve"},
         {"TLS 1.0 to 1.2", BR_TLS10, BR_TLS12, 0, ""},
         {"TLS 1.2", BR_TLS12, BR_TLS12, 0, ""},
     };
@@ -1128,7 +1128,7 @@ static void suites(void) {
             CHECK(world_exchange(w, 100000));
             CHECK_UINT(w->tls->session.cipher_suite, rows[i].suite);
         } else {
-            CHECK(strstr(mtws__tls_text(w->tls), "in common") != NULL);
+            CHECK(strstr(mtws__tls_text(w->tls), "no common cipher") != NULL);
         }
         world_close(w);
         world_end(w);
@@ -1165,7 +1165,7 @@ static void alerts(void) {
         uint8_t alert;
         const char *text;
     } rows[] = {
-        {40, "in common"},          {70, "TLS 1.3 only"}, {42, "client certificate"},
+        {40, "no common cipher"},   {70, "TLS 1.3 only"}, {42, "client certificate"},
         {48, "client certificate"}, {112, "SNI"},         {120, "ALPN"},
         {80, "(alert 80)"},         {255, "(alert 255)"}, {0, ""},
     };
