@@ -275,7 +275,8 @@ int main(int argc, char **argv) {
     mtws_event event;
     while (result == MTWS_OK && mtws_poll(ws, &event, -1) >= 0) {
         if (event.type == MTWS_EVENT_STATE) {
-            printf("%s %s %s\n", mtws_state_name(event.state), event.reason, transport.reason);
+            printf("%s %s%s%s\n", mtws_state_name(event.state), event.reason,
+                   transport.reason[0] != 0 ? ": " : "", transport.reason);
             if (event.state == MTWS_STATE_CONNECTED) result = mtws_send_text(ws, "hello");
         } else if (event.type == MTWS_EVENT_MESSAGE) {
             printf("received %.*s\n", (int)event.size, (const char *)event.data);
