@@ -55,7 +55,8 @@
  *     >>api        types and functions, each documented
  *     >>platform   every call to the system
  *     >>bytes >>names >>sha1 >>base64 >>utf8 >>json >>random >>url >>http >>handshake >>frame
- *     >>message >>queue >>backoff >>heartbeat >>cert        pure rooms: no I/O, no clock, no heap
+ *     >>message >>queue >>backoff >>heartbeat >>cert >>dns >>race
+ *                                                           pure rooms: no I/O, no clock, no heap
  *     >>net        names and TCP as a transport
  *     >>proxy      the way through a proxy
  *     >>way        the network as a transport for yours to stand on
@@ -72,8 +73,8 @@
  *    mend the error.
  * 2. Nothing is lost in silence. Every message that mtws_send took ends in exactly one event,
  *    DELIVERED or DROPPED with a reason; only mtws_destroy ends it without.
- * 3. mtws_poll does not block longer than it was asked to, with one exception, named under LIMITS:
- *    the look-up of a host name. Its work per call is bounded, whatever the server sends.
+ * 3. mtws_poll does not block longer than it was asked to: not for a name, a connection or a close.
+ *    Its work per call is bounded, whatever servers send; see WORK.
  * 4. Memory is one block of mtws_memory_required(&options) bytes. Every queue and text has a limit
  *    with a name, and an error that says which.
  * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms, unless the program
@@ -101,10 +102,11 @@
  *                             with small delays again
  *
  * The client calls itself offline only when that is certain: no interface but the loopback is up
- * with an address, or the system has no route (ENETUNREACH) to any address of the target. On Linux
- * netlink tells when to look, and waiting_for_network looks again every max_reconnect_delay_ms. On
- * other systems, without netlink, and for transports of your own it never is: set options.network
- * to MTWS_NETWORK_MANUAL and call mtws_set_network. With MTWS_NETWORK_AUTO a target on the loopback
+ * with an address, or the system has no route (ENETUNREACH) to any address of the target, or to any
+ * name server where none is known. Netlink on Linux, a route socket on the BSDs and macOS, tells
+ * when to look, and waiting_for_network looks again every max_reconnect_delay_ms. On other systems,
+ * where neither can be had, and for transports of your own it never is: set options.network to
+ * MTWS_NETWORK_MANUAL and call mtws_set_network. With MTWS_NETWORK_AUTO a target on the loopback
  * is never offline. A network change probes an open connection, and never closes it.
  *
  * mtws_disconnect leads to disconnected from everywhere. The state changes only within mtws_poll,
@@ -138,6 +140,34 @@
  * server come back apart: of 10,000 fewer than 8 % try within any 100 ms (make -C tests herd). n
  * begins at 0 again once a connection has been open for stable_ms and, where heartbeats run, has
  * answered one.
+ *
+ *
+ * NAMES
+ *
+ * The header resolves host names itself, so that no name server can stall a program:
+ *   - an address in digits, localhost and names under it: nobody is asked;
+ *   - /etc/hosts, read at each attempt, a large one in steps of 64 KiB a call;
+ *   - then the name servers of /etc/resolv.conf (nameserver, of IPv6 with zone too; search, domain,
+ *     ndots, timeout, attempts, rotate), which is read again where it has changed; or those of
+ *     options.dns_servers. Without any: the one at 127.0.0.1. IPv4 and IPv6 are asked for at once,
+ *     over UDP with EDNS0, over TCP where the answer is truncated. A server that is silent for 2 s
+ *     (options.dns_timeout_ms, resolv.conf's timeout) is followed by the next, one that fails at
+ *     once; the one that answered last is asked first the next time.
+ *   - What they say is kept for its time to live, within MTWS_DNS_TTL_MIN and _MAX; where an
+ *     attempt failed, or the network changed, it is asked for anew, at most once in
+ *     MTWS_DNS_TTL_MIN seconds. Where every server is silent or fails, addresses whose time is
+ *     over are used for up to MTWS_DNS_STALE_MAX seconds more (RFC 8767), with a WARN "dns_stale"
+ *     in the log.
+ *   - An answer counts only from the server that was asked, with the question's id, port and
+ *     letters in their random cases; DNSSEC is not checked, so who sits between can forge.
+ *
+ * Connections are tried to IPv6 and IPv4 by turns, 250 ms apart or as soon as one fails, at most
+ * three at a time, never two to one address (RFC 8305, RFC 6455 section 4.1); the first that opens
+ * is used, and its family tried first the next time. IPv4 waits 50 ms for the answer about IPv6.
+ *
+ * Other sources of the system (mDNS, LDAP, the machine's own name without an entry in hosts; what
+ * macOS and Android keep outside of resolv.conf) are for options.resolver MTWS_RESOLVER_SYSTEM. Its
+ * price: getaddrinfo blocks mtws_poll for as long as it takes, seconds where a name server is gone.
  *
  *
  * A MESSAGE'S LIFE
@@ -257,9 +287,21 @@
  *     mtws_create_in(&ws, &o, memory, sizeof memory);
  *
  * With the defaults that is 2.4 MiB of addresses; pages that are not used are not touched. A
- * socket is one descriptor, watching the network another (MTWS_NETWORK_MANUAL saves it, where there
- * are many clients), options.wakeable a third. getaddrinfo and getifaddrs allocate inside libc;
- * nothing else does.
+ * connection is one descriptor, up to six while it is being opened, and watching the network
+ * another (MTWS_NETWORK_MANUAL saves it, where there are many clients), options.wakeable a third.
+ * getifaddrs, and getaddrinfo where options.resolver asks for it, allocate inside libc; nothing
+ * else does.
+ *
+ *
+ * WORK
+ *
+ * One call of mtws_poll with timeout 0 makes at most 1024 system calls (MTWS__CALLS_MAX), a few
+ * where nothing happens. It reads at most max_message_size + 16 KiB of the connection, and writes
+ * at most what is queued and 20 KiB of control frames. While a name is looked up it reads at most
+ * 64 KiB of hosts, 64 KiB of resolv.conf, four datagrams of each of three name servers, and eight
+ * pieces of an answer by TCP, which has at most MTWS_DNS_ANSWER_MAX bytes. Only a message's own
+ * size makes it long. Files are read as files are: where /etc lies on a network, that is waited
+ * for.
  *
  * With MTWS_BEARSSL a client has 46 KiB more for TLS (MTWS_TLS_MEMORY_SIZE), which a ws:// URL does
  * not touch, and three quarters of its PEM's size for roots of its own: 160 KiB of addresses with
@@ -269,15 +311,15 @@
  *
  * LIMITS
  *
- *   - Host names are resolved by getaddrinfo, which blocks for as long as the system's resolver
- *     does: seconds, where a name server is gone. Literal addresses never block. A transport of
- *     your own can resolve as it likes.
  *   - TLS is 1.2 alone, as BearSSL 0.6 speaks it; for a server of TLS 1.3 alone see TLS above.
  *     Revocation is not checked.
  *   - A proxy is spoken to without TLS, and knows Basic credentials, or SOCKS5's user and password,
  *     and no others (no NTLM, Negotiate or Digest). permessage-deflate is not offered.
  *   - POSIX systems: written for Linux and tested there; the calls of macOS and the BSDs are in the
- *     platform room, and have not been tried.
+ *     platform room, route sockets that watch the network among them, and have not been tried on
+ *     such a machine.
+ *   - Of a name at most eight addresses of each family are tried, in the order in which they come:
+ *     /etc/gai.conf and RFC 6724 are not asked.
  *   - A message that is received in one piece is at most max_message_size; options.stream_messages
  *     receives any size in parts. A message that is sent is at most max_queue_size less its frames'
  *     headers (6 to 14 bytes each); mtws_send_part sends any size.
@@ -315,6 +357,8 @@
  *   MTWS_HANDLERS_MAX     16: types that mtws_on_message takes
  *   MTWS_MESSAGE_ROOM     128: options.max_queue_size has an index entry per so many bytes, so that
  *                         many smaller messages fill the index before the bytes
+ *   MTWS_DNS_CACHE        4: host names whose addresses are remembered
+ *   MTWS_DNS_ANSWER_MAX   4096: a name server's answer that does not fit into a datagram, in bytes
  *
  * And these where MTWS_IMPLEMENTATION is:
  *
@@ -324,6 +368,10 @@
  *                         Both or neither
  *   MTWS_SYS(name)        every system call, by name: MTWS_SYS(send)(...); default: name. For ports
  *                         to systems with other names, and for tests that make calls fail
+ *   MTWS_DNS_TTL_MIN      5: what a name server said counts for at least so many seconds, so that
+ *                         many attempts are not as many questions ...
+ *   MTWS_DNS_TTL_MAX      3600: ... and for at most so many, whatever it said
+ *   MTWS_DNS_STALE_MAX    259200: so many seconds longer where no name server can be asked
  */
 #if defined(MTWS_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
 #define _DEFAULT_SOURCE 1 /* strict C99 hides POSIX otherwise */
@@ -381,6 +429,12 @@
 #endif
 #ifndef MTWS_MESSAGE_ROOM
 #  define MTWS_MESSAGE_ROOM 128
+#endif
+#ifndef MTWS_DNS_CACHE
+#  define MTWS_DNS_CACHE 4
+#endif
+#ifndef MTWS_DNS_ANSWER_MAX
+#  define MTWS_DNS_ANSWER_MAX 4096
 #endif
 
 #ifdef __cplusplus
@@ -489,9 +543,17 @@ typedef enum mtws_heartbeat {
 
 typedef enum mtws_network {
     MTWS_NETWORK_AUTO = 0,  /* watch the system's links, addresses and routes: one descriptor a
-                               client, on Linux; elsewhere the network is taken to be there */
+                               client, on Linux, and untried on the BSDs and macOS; elsewhere the
+                               network is taken to be there */
     MTWS_NETWORK_MANUAL = 1 /* only mtws_set_network says; online until it does */
 } mtws_network;
+
+/* Who resolves host names: see NAMES. */
+typedef enum mtws_resolver {
+    MTWS_RESOLVER_OWN = 0,   /* the header: /etc/hosts, then name servers; never blocks */
+    MTWS_RESOLVER_SYSTEM = 1 /* getaddrinfo, with all that the system can resolve; blocks mtws_poll
+                                for as long as it takes: seconds, where a name server is gone */
+} mtws_resolver;
 
 /* What settles a message: see A MESSAGE'S LIFE. */
 typedef enum mtws_confirm_by {
@@ -561,7 +623,8 @@ typedef struct mtws_transport {
     ptrdiff_t (*read) (void *ctx, void *out, size_t capacity); /* only AGAIN means empty */
     /* After AGAIN the next call begins with the same bytes, and is no shorter. */
     ptrdiff_t (*write)(void *ctx, const void *data, size_t size);
-    /* *out comes empty, timeout_ms -1; set it to 0 where bytes are held inside and want_read. */
+    /* *out comes empty, timeout_ms -1; set it to 0 where bytes are held inside and want_read, or to
+     * when open, read or write want to be called although no descriptor says so. */
     void      (*wait) (void *ctx, bool want_read, bool want_write, mtws_wait *out);
     void      (*close)(void *ctx); /* once per opening, after a failed one too */
     void       *ctx;
@@ -583,6 +646,14 @@ typedef struct mtws_options {
     int32_t stable_ms;                  /* 30000: connected this long, delays start small again */
     mtws_network network;
     bool wakeable;                      /* make mtws_wake work; costs one descriptor */
+
+    /* names: see NAMES; without options.transport */
+    mtws_resolver resolver;
+    const char *dns_servers;            /* "9.9.9.9, [2620:fe::fe]:53": at most three, asked instead
+                                           of those in /etc/resolv.conf; NULL, as mtws_get_options
+                                           gives it: those */
+    int32_t dns_timeout_ms;             /* for one server to answer before the next one is asked;
+                                           0: what /etc/resolv.conf says, or else 2000 */
 
     /* noticing that it is not */
     mtws_heartbeat heartbeat;
@@ -692,9 +763,10 @@ MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *opt
 #define MTWS__ENTRY_SIZE 40
 #define MTWS__ENTRIES_MIN 16
 #define MTWS__TYPE_MAX 47
+#define MTWS__NET_SIZE (MTWS_DNS_CACHE * 584 + MTWS_DNS_ANSWER_MAX + 4608)
 #define MTWS__CLIENT_SIZE \
     (2 * MTWS_REQUEST_MAX + MTWS_ANSWER_MAX + 2 * MTWS_PROXY_MAX + \
-     MTWS_HANDLERS_MAX * (MTWS__TYPE_MAX + 17) + 10240)
+     MTWS_HANDLERS_MAX * (MTWS__TYPE_MAX + 17) + MTWS__NET_SIZE + 10240)
 #define MTWS__FIXED_SIZE (MTWS__CLIENT_SIZE + 16384 + 256)
 #define MTWS__QUEUE_SIZE(size) \
     ((size) + ((size) / MTWS_MESSAGE_ROOM + MTWS__ENTRIES_MIN) * MTWS__ENTRY_SIZE)
@@ -935,7 +1007,7 @@ MTWS_API const char  *mtws_net_reason(const mtws_transport *net);
 MTWS_API void         mtws_net_destroy(mtws_transport *net);
 
 /* Bytes for mtws_net_transport, an integer constant. */
-#define MTWS_NET_MEMORY_SIZE (MTWS_ANSWER_MAX + MTWS_PROXY_MAX + 4096)
+#define MTWS_NET_MEMORY_SIZE (MTWS_ANSWER_MAX + MTWS_PROXY_MAX + MTWS__NET_SIZE + 4096)
 
 /* ---- looking: strings are valid until the next mtws_poll or mtws_destroy -------------------- */
 typedef struct mtws_stats { /* since mtws_create */
@@ -997,6 +1069,11 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #endif
+#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) ||   \
+    defined(__DragonFly__)
+#include <net/route.h>
+#define MTWS__ROUTE_SOCKET 1 /* route(4) */
+#endif
 #ifdef MTWS_BEARSSL
 #include <arpa/inet.h>
 #include <bearssl.h>
@@ -1014,6 +1091,15 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #ifndef MTWS_MALLOC
 #define MTWS_MALLOC(size) malloc(size)
 #define MTWS_FREE(p) free(p)
+#endif
+#ifndef MTWS_DNS_TTL_MIN
+#define MTWS_DNS_TTL_MIN 5
+#endif
+#ifndef MTWS_DNS_TTL_MAX
+#define MTWS_DNS_TTL_MAX 3600
+#endif
+#ifndef MTWS_DNS_STALE_MAX
+#define MTWS_DNS_STALE_MAX 259200
 #endif
 
 #define MTWS_PRIVATE static
@@ -1043,7 +1129,7 @@ extern "C" {
 #endif
 
 enum {
-    MTWS__ADDRESSES_MAX = 8,
+    MTWS__ADDRESSES_MAX = 16,    /* of one name, as getaddrinfo gives them */
     MTWS__NOTSENT_SIZE = 131072, /* unsent bytes the kernel may hold: a Ping waits behind them */
     MTWS__RETRIES = 16           /* of a call that a signal interrupts, so that no storm holds us */
 };
@@ -1085,11 +1171,11 @@ MTWS_PRIVATE bool mtws__os_entropy(void *out, size_t size) {
 }
 
 /* Non-blocking and close-on-exec; -1 and errno on failure. */
-MTWS_PRIVATE int mtws__os_socket(int family) {
+MTWS_PRIVATE int mtws__os_socket_of(int family, int type) {
 #if defined(SOCK_NONBLOCK) && defined(SOCK_CLOEXEC)
-    int fd = MTWS_SYS(socket)(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return MTWS_SYS(socket)(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 #else
-    int fd = MTWS_SYS(socket)(family, SOCK_STREAM, 0);
+    int fd = MTWS_SYS(socket)(family, type, 0);
     if (fd >= 0 && (MTWS_SYS(fcntl)(fd, F_SETFL, O_NONBLOCK) != 0 ||
                     MTWS_SYS(fcntl)(fd, F_SETFD, FD_CLOEXEC) != 0)) {
         int saved = errno;
@@ -1097,7 +1183,13 @@ MTWS_PRIVATE int mtws__os_socket(int family) {
         errno = saved;
         return -1;
     }
+    return fd;
 #endif
+}
+
+/* For TCP: the same, made fast. */
+MTWS_PRIVATE int mtws__os_socket(int family) {
+    int fd = mtws__os_socket_of(family, SOCK_STREAM);
     if (fd < 0) return -1;
     /* Each of these only makes things faster or quieter, so a refusal changes nothing else. */
     int on = 1;
@@ -1240,9 +1332,27 @@ MTWS_PRIVATE int mtws__os_watch_open(void) {
         return -1;
     }
     return fd;
+#elif defined(MTWS__ROUTE_SOCKET)
+    return mtws__os_socket_of(PF_ROUTE, SOCK_RAW);
 #else
     return -1;
 #endif
+}
+
+/* Whether what a watching descriptor gave tells of a change. Route sockets tell of more: of others'
+ * look-ups, and of what could not be reached. The type stands at the same place in all of them. */
+MTWS_PRIVATE bool mtws__os_watch_tells(const uint8_t *message, size_t size) {
+#if defined(MTWS__ROUTE_SOCKET)
+    uint8_t type = size < 4 ? 0 : message[3];
+    if (type == RTM_GET || type == RTM_MISS || type == RTM_LOSING) return false;
+#ifdef RTM_RESOLVE
+    if (type == RTM_RESOLVE) return false;
+#endif
+#else
+    (void)message;
+    (void)size;
+#endif
+    return true;
 }
 
 /* Whether something changed since the last call. What exactly is not asked: the state is looked at,
@@ -1251,9 +1361,10 @@ MTWS_PRIVATE bool mtws__os_watch_changed(int fd) {
     bool changed = false;
     for (int i = 0; i < MTWS__RETRIES; i++) {
         uint8_t bytes[64]; /* the rest of a longer message is cut off, and not missed */
-        bool got = MTWS_SYS(recv)(fd, bytes, sizeof bytes, 0) >= 0;
-        if (got || errno == ENOBUFS) changed = true;
-        if (!got && errno != EINTR) break;
+        ssize_t got = MTWS_SYS(recv)(fd, bytes, sizeof bytes, 0);
+        bool tells = got >= 0 ? mtws__os_watch_tells(bytes, (size_t)got) : errno == ENOBUFS;
+        if (tells) changed = true;
+        if (got < 0 && errno != EINTR) break;
     }
     return changed;
 }
@@ -1284,23 +1395,109 @@ MTWS_PRIVATE bool mtws__os_has_interface(void) {
     return found;
 }
 
-/* Whether the system knows no way to the address. Connecting a datagram socket asks it, and sends
- * nothing. */
-MTWS_PRIVATE bool mtws__os_unreachable(const mtws__address *address) {
-#ifdef SOCK_CLOEXEC
-    int fd = MTWS_SYS(socket)(address->storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-#else
-    int fd = MTWS_SYS(socket)(address->storage.ss_family, SOCK_DGRAM, 0);
-#endif
-    if (fd < 0) return false;
-    const struct sockaddr *to = (const struct sockaddr *)&address->storage;
-    bool unreachable = MTWS_SYS(connect)(fd, to, address->size) != 0 && errno == ENETUNREACH;
-    MTWS_SYS(close)(fd);
-    return unreachable;
+/* A socket that exchanges datagrams with this address alone, from a port that the system draws; -1
+ * and errno where there is no way to it. Sends nothing. */
+MTWS_PRIVATE int mtws__os_datagram(const mtws__address *address) {
+    int fd = mtws__os_socket_of(address->storage.ss_family, SOCK_DGRAM);
+    if (fd < 0) return -1;
+    int error = mtws__os_connect(fd, address);
+    if (error == 0) return fd;
+    mtws__os_close(fd);
+    errno = error;
+    return -1;
 }
 
-/* The addresses of a name or a literal. Blocks for names that are not in a local file: see the
- * manual. 0, or what getaddrinfo says. */
+/* Whether the system knows no way to the address: connecting a datagram socket asks it. */
+MTWS_PRIVATE bool mtws__os_unreachable(const mtws__address *address) {
+    int fd = mtws__os_datagram(address);
+    if (fd < 0) return errno == ENETUNREACH;
+    mtws__os_close(fd);
+    return false;
+}
+
+/* An address of 4 or 16 bytes as the system takes it. zone: an interface's name or number for a
+ * link-local one, or "". */
+MTWS_PRIVATE void mtws__os_address(mtws__address *out, bool six, const uint8_t *bytes,
+                                   const char *zone, uint16_t port) {
+    memset(out, 0, sizeof *out);
+    if (!six) {
+        struct sockaddr_in *in = (struct sockaddr_in *)(void *)&out->storage;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        memcpy(&in->sin_addr, bytes, 4);
+        out->size = (socklen_t)sizeof *in;
+        return;
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&out->storage;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    memcpy(&in6->sin6_addr, bytes, 16);
+    out->size = (socklen_t)sizeof *in6;
+    if (zone[0] == 0) return;
+    for (const char *digit = zone; *digit >= '0' && *digit <= '9'; digit++) {
+        in6->sin6_scope_id = in6->sin6_scope_id * 10 + (uint32_t)(*digit - '0');
+        if (digit[1] == 0) return;
+    }
+    in6->sin6_scope_id = MTWS_SYS(if_nametoindex)(zone);
+}
+
+/* The other way: the bytes of an address and the number of its zone. True: of IPv6. */
+MTWS_PRIVATE bool mtws__os_address_bytes(const mtws__address *address, uint8_t bytes[16],
+                                         uint32_t *zone) {
+    const struct sockaddr_storage *storage = &address->storage;
+    memset(bytes, 0, 16);
+    *zone = 0;
+    if (storage->ss_family == AF_INET) {
+        memcpy(bytes, &((const struct sockaddr_in *)(const void *)storage)->sin_addr, 4);
+        return false;
+    }
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)storage;
+    memcpy(bytes, &in6->sin6_addr, 16);
+    *zone = in6->sin6_scope_id;
+    return true;
+}
+
+/* What changes when a file does. */
+typedef struct mtws__stamp {
+    uint64_t device, inode, size, written_us, changed_us;
+} mtws__stamp;
+
+/* False, and all zero: there is no such file. */
+MTWS_PRIVATE bool mtws__os_file_stamp(const char *path, mtws__stamp *out) {
+    struct stat s;
+    memset(out, 0, sizeof *out);
+    memset(&s, 0, sizeof s);
+    if (MTWS_SYS(stat)(path, &s) != 0) return false;
+#if defined(__APPLE__)
+    const struct timespec *written = &s.st_mtimespec, *changed = &s.st_ctimespec;
+#else
+    const struct timespec *written = &s.st_mtim, *changed = &s.st_ctim;
+#endif
+    out->device = (uint64_t)s.st_dev;
+    out->inode = (uint64_t)s.st_ino;
+    out->size = (uint64_t)s.st_size;
+    out->written_us = (uint64_t)written->tv_sec * 1000000u + (uint64_t)written->tv_nsec / 1000u;
+    out->changed_us = (uint64_t)changed->tv_sec * 1000000u + (uint64_t)changed->tv_nsec / 1000u;
+    return true;
+}
+
+/* For reading; -1 and errno on failure. What is no plain file must not make us wait. */
+MTWS_PRIVATE int mtws__os_config_open(const char *path) {
+    return MTWS_SYS(open)(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* Bytes, 0 at the end or -errno. */
+MTWS_PRIVATE ptrdiff_t mtws__os_file_read(int fd, void *out, size_t size) {
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        ssize_t got = MTWS_SYS(read)(fd, out, size);
+        if (got >= 0) return (ptrdiff_t)got;
+        if (errno != EINTR) break;
+    }
+    return -errno;
+}
+
+/* The addresses of a name, as the system's own resolver has them, which blocks: only for
+ * MTWS_RESOLVER_SYSTEM. 0, or what getaddrinfo says. */
 MTWS_PRIVATE int mtws__os_resolve(const char *host, uint16_t port, mtws__address *out, int *count) {
     struct addrinfo hints, *list = NULL;
     memset(&hints, 0, sizeof hints);
@@ -1407,16 +1604,6 @@ MTWS_PRIVATE const char *mtws__os_file_text(int error) {
     case EINVAL: return "no plain file";
     default: return mtws__os_error_text(error);
     }
-}
-
-/* Bytes > 0, 0 at the end, or -errno. */
-MTWS_PRIVATE ptrdiff_t mtws__os_file_read(int fd, void *out, size_t size) {
-    for (int i = 0; i < MTWS__RETRIES; i++) {
-        ssize_t got = MTWS_SYS(read)(fd, out, size);
-        if (got >= 0) return (ptrdiff_t)got;
-        if (errno != EINTR) break;
-    }
-    return -errno;
 }
 
 #endif /* MTWS_BEARSSL */
@@ -4530,92 +4717,1572 @@ MTWS_PRIVATE int mtws__cert_pin(const char **list, uint8_t out[32]) {
 #endif /* MTWS_BEARSSL */
 
 /* ==========================================================================
- * >>net
- * uses: platform
- * Names and non-blocking TCP, as an mtws_transport.
+ * >>dns                                       RFC 1035, 2308, 6891, 7766, 8767
+ * uses: bytes, random, url
+ * A stub resolver: addresses as text, the files that say whom to ask, messages, and the machine
+ * that decides what to ask next. Bytes, time and randomness come in, questions go out. Pure.
  */
 
+enum {
+    MTWS__ZONE_MAX = 15,
+    MTWS__DNS_PORT = 53,
+    MTWS__DNS_SERVERS_MAX = 3,
+    MTWS__DNS_SEARCH_MAX = 512, /* bytes of domains in resolv.conf */
+    MTWS__DNS_FAMILY_MAX = 8,   /* addresses of one family that are kept */
+    MTWS__DNS_TRIES_MAX = 3,    /* sockets that wait for an answer */
+    MTWS__DNS_HEADER_SIZE = 12,
+    MTWS__DNS_NAME_MAX = 255, /* on the wire */
+    MTWS__DNS_QUERY_MAX = 12 + 255 + 4 + 11,
+    MTWS__DNS_UDP_MAX = 1232, /* announced by EDNS0: passes every path unfragmented */
+    MTWS__DNS_RECORD_MIN = 11,
+    MTWS__DNS_CHAIN_MAX = 8,     /* aliases from the name to its addresses */
+    MTWS__DNS_HOPS_MAX = 32,     /* compression pointers within one name */
+    MTWS__DNS_TIMEOUT_MS = 2000, /* for one server, where neither option nor file says */
+    MTWS__DNS_ATTEMPTS = 2,      /* rounds over the servers */
+    MTWS__DNS_RECHECK_S = 30 /* RFC 8767 section 5: before servers that failed are asked again */
+};
+
+typedef enum mtws__dns_type {
+    MTWS__DNS_A = 1,
+    MTWS__DNS_NS = 2,
+    MTWS__DNS_CNAME = 5,
+    MTWS__DNS_SOA = 6,
+    MTWS__DNS_AAAA = 28,
+    MTWS__DNS_OPT = 41
+} mtws__dns_type;
+
+/* Families are counted in the order in which they are tried. */
+enum { MTWS__IPV6 = 0, MTWS__IPV4 = 1, MTWS__FAMILIES = 2 };
+
+typedef struct mtws__ip {
+    uint8_t bytes[16]; /* IPv4: the first four */
+    bool six;
+    char zone[MTWS__ZONE_MAX + 1]; /* of a link-local address, or "" */
+} mtws__ip;
+
+/* ---- addresses as text ---------------------------------------------------------------------- */
+
+/* An address of either family; one of IPv6 may have a zone behind '%'. */
+MTWS_PRIVATE bool mtws__ip_parse(mtws__span text, mtws__ip *out) {
+    memset(out, 0, sizeof *out);
+    mtws__span zone = text;
+    text = mtws__url_cut(&zone, "%");
+    size_t size = mtws__url_address(text, out->bytes);
+    out->six = size == sizeof out->bytes;
+    if (zone.size == 0) return size > 0;
+    if (!out->six || zone.size == 1 || zone.size > MTWS__ZONE_MAX + 1) return false;
+    memcpy(out->zone, zone.data + 1, zone.size - 1);
+    return true;
+}
+
+MTWS_PRIVATE bool mtws__ip_same(const mtws__ip *a, const mtws__ip *b) {
+    return a->six == b->six && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0 &&
+           strcmp(a->zone, b->zone) == 0;
+}
+
+/* Whether nobody can be there: the unspecified address, with which some servers say that a name is
+ * blocked, and which the system would take for this machine; and IPv4 that is mapped into IPv6,
+ * whose address is known already. */
+MTWS_PRIVATE bool mtws__ip_is_nobody(const uint8_t *bytes, bool six) {
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    static const uint8_t zero[16] = {0};
+    return memcmp(bytes, zero, six ? 16 : 4) == 0 ||
+           (six && memcmp(bytes, mapped, sizeof mapped) == 0);
+}
+
+/* ---- files ---------------------------------------------------------------------------------- */
+
+/* Words of a file that comes in pieces, line by line. */
+typedef struct mtws__words {
+    char text[MTWS__HOST_MAX + 3]; /* a word that is longer comes as "" */
+    size_t size;                   /* of what has come of it */
+    int place;                     /* of the word in its line */
+    bool given, comment, line_over;
+} mtws__words;
+
+/* Takes bytes up to the end of the next word. True: text is it. The last word of a file that does
+ * not end with a newline needs one behind it. */
+MTWS_PRIVATE bool mtws__words_next(mtws__words *w, mtws__span *in) {
+    if (w->given) {
+        w->given = false;
+        w->size = 0;
+        w->place++;
+    }
+    for (;;) {
+        if (w->line_over) {
+            w->line_over = w->comment = false;
+            w->place = 0;
+        }
+        if (in->size == 0) return false;
+        char c = (char)*in->data++;
+        in->size--;
+        w->line_over = c == '\n';
+        if (c == '#' || (c == ';' && w->size == 0)) w->comment = true;
+        bool blank = c == '\n' || c == ' ' || c == '\t' || c == '\r' || c == 0;
+        if (!blank && !w->comment) {
+            if (w->size < sizeof w->text) w->text[w->size++] = c;
+            continue;
+        }
+        if (w->size == 0) continue;
+        w->text[w->size < sizeof w->text ? w->size : 0] = 0;
+        w->given = true;
+        return true;
+    }
+}
+
+/* Looks for a name in a hosts file. */
+typedef struct mtws__hosts {
+    mtws__words words;
+    mtws__ip ip; /* of the present line */
+    bool good;   /* it has one */
+} mtws__hosts;
+
+/* True: *out is an address of the name, and more may follow. False: all of `in` is taken. */
+MTWS_PRIVATE bool mtws__hosts_next(mtws__hosts *h, const char *name, mtws__span *in,
+                                   mtws__ip *out) {
+    while (mtws__words_next(&h->words, in)) {
+        mtws__span word = mtws__span_of(h->words.text);
+        if (h->words.place == 0) {
+            h->good = mtws__ip_parse(word, &h->ip);
+            continue;
+        }
+        if (!h->good || !mtws__span_is(word, name)) continue;
+        h->good = false; /* a name that its line repeats is found once */
+        *out = h->ip;
+        return true;
+    }
+    return false;
+}
+
+typedef struct mtws__dns_server {
+    mtws__ip ip;
+    uint16_t port;
+} mtws__dns_server;
+
+/* What resolv.conf says. */
+typedef struct mtws__dns_config {
+    mtws__dns_server servers[MTWS__DNS_SERVERS_MAX];
+    int server_count;
+    char search[MTWS__DNS_SEARCH_MAX]; /* domains, each with its NUL */
+    size_t search_size;
+    uint32_t ndots, attempts;
+    uint32_t timeout_ms; /* 0: not said */
+    bool rotate;
+    char keyword[12]; /* of the line that is being read */
+} mtws__dns_config;
+
+MTWS_PRIVATE void mtws__dns_config_start(mtws__dns_config *c) {
+    memset(c, 0, sizeof *c);
+    c->ndots = 1;
+    c->attempts = MTWS__DNS_ATTEMPTS;
+}
+
+/* The number of an option such as "ndots:2", at most `most`. False: the word is another. */
+MTWS_PRIVATE bool mtws__dns_config_number(const char *word, const char *name, uint32_t most,
+                                          uint32_t *out) {
+    size_t size = strlen(name);
+    uint32_t value = 0;
+    if (strncmp(word, name, size) != 0 || !mtws__is_digit(word[size])) return false;
+    for (word += size; mtws__is_digit(*word); word++) {
+        value = value * 10 + (uint32_t)(*word - '0');
+        if (value > most) value = most;
+    }
+    *out = value;
+    return true;
+}
+
+MTWS_PRIVATE void mtws__dns_config_option(mtws__dns_config *c, const char *word) {
+    uint32_t value;
+    if (strcmp(word, "rotate") == 0) c->rotate = true;
+    if (mtws__dns_config_number(word, "ndots:", 15, &value)) c->ndots = value;
+    if (mtws__dns_config_number(word, "timeout:", 30, &value)) {
+        c->timeout_ms = value == 0 ? 1000 : value * 1000;
+    }
+    if (mtws__dns_config_number(word, "attempts:", 5, &value)) c->attempts = value == 0 ? 1 : value;
+}
+
+/* Adds a server; false where there is no room. */
+MTWS_PRIVATE bool mtws__dns_config_server(mtws__dns_config *c, const mtws__ip *ip, uint16_t port) {
+    if (c->server_count == MTWS__DNS_SERVERS_MAX) return false;
+    c->servers[c->server_count].ip = *ip;
+    c->servers[c->server_count++].port = port;
+    return true;
+}
+
+/* A domain to search; one that does not fit is left away. */
+MTWS_PRIVATE void mtws__dns_config_domain(mtws__dns_config *c, const char *word) {
+    size_t size = strlen(word);
+    while (size > 0 && word[size - 1] == '.') size--;
+    if (size == 0 || size > MTWS__HOST_MAX || size + 1 > sizeof c->search - c->search_size) return;
+    memcpy(c->search + c->search_size, word, size);
+    c->search[c->search_size + size] = 0;
+    c->search_size += size + 1;
+}
+
+/* One word of resolv.conf (resolv.conf(5)). Of several lists of domains the last one counts. */
+MTWS_PRIVATE void mtws__dns_config_word(mtws__dns_config *c, const char *word, int place) {
+    mtws__ip ip;
+    if (place == 0) {
+        size_t size = strlen(word);
+        if (size >= sizeof c->keyword) size = 0;
+        memcpy(c->keyword, word, size);
+        c->keyword[size] = 0;
+        bool list = strcmp(c->keyword, "search") == 0 || strcmp(c->keyword, "domain") == 0;
+        if (list) c->search_size = 0;
+    } else if (strcmp(c->keyword, "nameserver") == 0) {
+        bool good = place == 1 && mtws__ip_parse(mtws__span_of(word), &ip);
+        if (good) mtws__dns_config_server(c, &ip, MTWS__DNS_PORT);
+    } else if (strcmp(c->keyword, "options") == 0) {
+        mtws__dns_config_option(c, word);
+    } else if (strcmp(c->keyword, "search") == 0 ||
+               (place == 1 && strcmp(c->keyword, "domain") == 0)) {
+        mtws__dns_config_domain(c, word);
+    }
+}
+
+/* A server as options.dns_servers names one: 9.9.9.9, 9.9.9.9:5353, 2620:fe::fe, [2620:fe::fe]:53.
+ */
+MTWS_PRIVATE bool mtws__dns_server_parse(mtws__span text, mtws__ip *ip, uint16_t *port) {
+    mtws__span rest = text;
+    uint32_t value = 0;
+    *port = MTWS__DNS_PORT;
+    if (mtws__ip_parse(text, ip)) return true;
+    if (text.size > 0 && text.data[0] == '[') {
+        rest.data++;
+        rest.size--;
+        text = mtws__url_cut(&rest, "]");
+        if (rest.size == 0 || memchr(text.data, ':', text.size) == NULL) return false;
+        rest.data++;
+        rest.size--;
+        if (rest.size == 0) return mtws__ip_parse(text, ip);
+    } else {
+        text = mtws__url_cut(&rest, ":");
+    }
+    if (rest.size < 2 || rest.size > 6 || rest.data[0] != ':') return false;
+    for (size_t i = 1; i < rest.size; i++) {
+        if (!mtws__is_digit((char)rest.data[i])) return false;
+        value = value * 10 + (uint32_t)(rest.data[i] - '0');
+    }
+    *port = (uint16_t)value;
+    return value >= 1 && value <= 65535 && mtws__ip_parse(text, ip);
+}
+
+/* The servers of options.dns_servers, which stand between commas or blanks. False: one is none, or
+ * there are too many, or none at all. */
+MTWS_PRIVATE bool mtws__dns_servers_parse(const char *list, mtws__dns_config *out) {
+    mtws__span rest = mtws__span_of(list);
+    while (rest.size > 0) {
+        mtws__ip ip;
+        uint16_t port;
+        mtws__span word = mtws__url_cut(&rest, ", ");
+        if (rest.size > 0) {
+            rest.data++;
+            rest.size--;
+        }
+        if (word.size == 0) continue;
+        if (!mtws__dns_server_parse(word, &ip, &port) || !mtws__dns_config_server(out, &ip, port)) {
+            return false;
+        }
+    }
+    return out->server_count > 0;
+}
+
+/* ---- messages ------------------------------------------------------------------------------- */
+
+/* Whether a message can hold the name: labels of 1 to 63 letters, digits, hyphens and underscores.
+ */
+MTWS_PRIVATE bool mtws__dns_name_ok(const char *name) {
+    size_t label = 0, size = 0;
+    for (; name[size] != 0; size++) {
+        char c = name[size];
+        bool dot = c == '.';
+        if (!dot && !mtws__is_alpha(c) && !mtws__is_digit(c) && c != '-' && c != '_') return false;
+        if (dot ? label == 0 : label == 63) return false;
+        label = dot ? 0 : label + 1;
+    }
+    return label > 0 && size <= MTWS__HOST_MAX;
+}
+
+/* Whether the last label is a number: then it is an address, or nothing, and never asked for. */
+MTWS_PRIVATE bool mtws__dns_is_number(const char *name) {
+    size_t size = strlen(name), at = size;
+    while (at > 0 && name[at - 1] != '.') at--;
+    while (at < size && mtws__is_digit(name[at])) at++;
+    return at == size;
+}
+
+/* A question about a name that mtws__dns_name_ok has seen; its size. cases, where given, holds a
+ * bit for each letter that is to be a capital: who has not seen the question can't repeat it. */
+MTWS_PRIVATE size_t mtws__dns_query(uint8_t *out, const char *name, uint16_t id, uint16_t type,
+                                    const uint8_t *cases, bool edns) {
+    size_t label = MTWS__DNS_HEADER_SIZE, at = label + 1;
+    memset(out, 0, MTWS__DNS_HEADER_SIZE);
+    mtws__store_big(out, 2, id);
+    out[2] = 1; /* recursion desired */
+    out[5] = 1; /* one question */
+    for (size_t i = 0; name[i] != 0; i++, at++) {
+        if (name[i] == '.') {
+            out[label] = (uint8_t)(at - label - 1);
+            label = at;
+            continue;
+        }
+        bool capital = cases != NULL && mtws__is_alpha(name[i]) && (cases[i / 8] >> i % 8 & 1) != 0;
+        out[at] = (uint8_t)(capital ? name[i] & 0xdf : name[i]);
+    }
+    out[label] = (uint8_t)(at - label - 1);
+    out[at++] = 0;
+    mtws__store_big(out + at, 2, type);
+    mtws__store_big(out + at + 2, 2, 1); /* the internet */
+    at += 4;
+    if (!edns) return at;
+    out[11] = 1;
+    memset(out + at, 0, 11); /* RFC 6891 section 6.1: the root's OPT, version 0, no options */
+    mtws__store_big(out + at + 1, 2, MTWS__DNS_OPT);
+    mtws__store_big(out + at + 3, 2, MTWS__DNS_UDP_MAX);
+    return at + 11;
+}
+
+/* Reads the name at *at, in small letters as on the wire, and passes it; its size. 0: it is cut
+ * off, longer than a name can be, or points to where it must not. Pointers lead backward only, so
+ * that no loop is possible, and not into the header. */
+MTWS_PRIVATE size_t mtws__dns_name(mtws__span message, size_t *at,
+                                   uint8_t out[MTWS__DNS_NAME_MAX]) {
+    size_t size = 0, place = *at, lowest = place;
+    for (int hops = 0;;) {
+        if (place >= message.size) return 0;
+        size_t length = message.data[place];
+        if (length >= 0xc0) {
+            if (message.size - place < 2 || hops == MTWS__DNS_HOPS_MAX) return 0;
+            size_t target = (size_t)mtws__load_big(message.data + place, 2) & 0x3fff;
+            if (target >= lowest || target < MTWS__DNS_HEADER_SIZE) return 0;
+            if (hops++ == 0) *at = place + 2;
+            place = lowest = target;
+            continue;
+        }
+        if (length > 63 || length >= message.size - place) return 0;
+        if (length + 1 > MTWS__DNS_NAME_MAX - size) return 0;
+        for (size_t i = 0; i <= length; i++) {
+            out[size++] = (uint8_t)mtws__lower((char)message.data[place++]);
+        }
+        if (length > 0) continue;
+        if (hops == 0) *at = place;
+        return size;
+    }
+}
+
+typedef struct mtws__dns_record {
+    uint8_t name[MTWS__DNS_NAME_MAX];
+    size_t name_size;
+    uint16_t type, net; /* net: 1 is the internet */
+    uint32_t ttl;
+    size_t data_at, data_size;
+} mtws__dns_record;
+
+/* Reads the record at *at and passes it. False: it is not whole. */
+MTWS_PRIVATE bool mtws__dns_record_read(mtws__span message, size_t *at, mtws__dns_record *r) {
+    r->name_size = mtws__dns_name(message, at, r->name);
+    if (r->name_size == 0 || message.size - *at < 10) return false;
+    const uint8_t *fixed = message.data + *at;
+    r->type = (uint16_t)mtws__load_big(fixed, 2);
+    r->net = (uint16_t)mtws__load_big(fixed + 2, 2);
+    r->ttl = (uint32_t)mtws__load_big(fixed + 4, 4);
+    if (r->ttl > INT32_MAX) r->ttl = 0; /* RFC 2181 section 8 */
+    r->data_size = (size_t)mtws__load_big(fixed + 8, 2);
+    r->data_at = *at + 10;
+    if (r->data_size > message.size - r->data_at) return false;
+    *at = r->data_at + r->data_size;
+    return true;
+}
+
+typedef enum mtws__dns_said {
+    MTWS__DNS_FOREIGN,   /* no answer to our question: wait on */
+    MTWS__DNS_ADDRESSES, /* of the name, at least one */
+    MTWS__DNS_NO_DATA,   /* the name has none of this family */
+    MTWS__DNS_NO_NAME,   /* there is no such name */
+    MTWS__DNS_CUT,       /* truncated: ask by TCP */
+    MTWS__DNS_PLAIN,     /* it does not understand the question, perhaps for its EDNS0 */
+    MTWS__DNS_FAILED     /* a server that can't say, or an answer that breaks the rules */
+} mtws__dns_said;
+
+typedef struct mtws__dns_reply {
+    uint32_t ttl; /* in seconds, the least of all that the answer rests on; UINT32_MAX: not said */
+    int count;
+    uint8_t bytes[MTWS__DNS_FAMILY_MAX][16];
+} mtws__dns_reply;
+
+MTWS_PRIVATE void mtws__dns_reply_add(mtws__dns_reply *reply, const uint8_t *data, bool six) {
+    size_t size = six ? 16 : 4;
+    if (reply->count == MTWS__DNS_FAMILY_MAX || mtws__ip_is_nobody(data, six)) return;
+    for (int i = 0; i < reply->count; i++) {
+        if (memcmp(reply->bytes[i], data, size) == 0) return;
+    }
+    memset(reply->bytes[reply->count], 0, 16);
+    memcpy(reply->bytes[reply->count++], data, size);
+}
+
+/* Where a chain of aliases has come to. */
+typedef struct mtws__dns_link {
+    uint8_t name[MTWS__DNS_NAME_MAX];
+    size_t size;
+} mtws__dns_link;
+
+/* What `count` answers from `at` on say of the name of the link: its addresses go to the reply; it
+ * is an alias, and the link goes on to what it stands for; or neither. False: they break the rules.
+ */
+MTWS_PRIVATE bool mtws__dns_follow(mtws__span message, size_t at, size_t count, uint16_t type,
+                                   mtws__dns_link *link, mtws__dns_reply *reply, bool *alias) {
+    mtws__dns_record r;
+    mtws__dns_link next;
+    next.size = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!mtws__dns_record_read(message, &at, &r)) return false;
+        if (r.net != 1 || r.name_size != link->size || memcmp(r.name, link->name, link->size) != 0)
+            continue;
+        if (r.type != type && r.type != MTWS__DNS_CNAME) continue;
+        if (r.ttl < reply->ttl) reply->ttl = r.ttl;
+        if (r.type == type) {
+            bool six = type == MTWS__DNS_AAAA;
+            if (r.data_size != (six ? 16 : 4)) return false;
+            mtws__dns_reply_add(reply, message.data + r.data_at, six);
+        } else if (next.size == 0) {
+            size_t end = r.data_at;
+            next.size = mtws__dns_name(message, &end, next.name);
+            if (next.size == 0 || end != r.data_at + r.data_size) return false;
+        }
+    }
+    *alias = next.size > 0 && reply->count == 0;
+    if (*alias) *link = next;
+    return true;
+}
+
+/* Why there are no addresses: by what the authority section says, and for how long it may be kept
+ * (RFC 2308 section 2.2 and 5). */
+MTWS_PRIVATE mtws__dns_said mtws__dns_negative(mtws__span message, size_t at, size_t answers,
+                                               size_t authorities, bool no_name,
+                                               mtws__dns_reply *reply) {
+    mtws__dns_record r;
+    bool referral = false, owned = false;
+    for (size_t i = 0; i < answers + authorities; i++) {
+        if (!mtws__dns_record_read(message, &at, &r)) return MTWS__DNS_FAILED;
+        if (i < answers || r.net != 1) continue;
+        if (r.type == MTWS__DNS_NS) referral = true;
+        if (r.type != MTWS__DNS_SOA || r.data_size < 22) continue;
+        owned = true;
+        const uint8_t *minimum = message.data + r.data_at + r.data_size - 4;
+        uint64_t ttl = mtws__min_u64(r.ttl, mtws__load_big(minimum, 4));
+        reply->ttl = (uint32_t)mtws__min_u64(reply->ttl, ttl);
+    }
+    if (no_name) return MTWS__DNS_NO_NAME;
+    /* Who only knows others to ask does not do what a resolver is for. */
+    return referral && !owned && answers == 0 ? MTWS__DNS_FAILED : MTWS__DNS_NO_DATA;
+}
+
+/* What a message says in answer to the question of `query`, whose first `asked` bytes end with it.
+ * The question must come back as it was sent, letter by letter: a forger has not seen it. */
+MTWS_PRIVATE mtws__dns_said mtws__dns_parse(mtws__span message, const uint8_t *query, size_t asked,
+                                            uint16_t type, mtws__dns_reply *reply) {
+    const uint8_t *data = message.data;
+    size_t header = MTWS__DNS_HEADER_SIZE, at = header;
+    memset(reply, 0, sizeof *reply);
+    reply->ttl = UINT32_MAX;
+    if (message.size < asked || memcmp(data, query, 2) != 0 || (data[2] & 0xf8) != 0x80 ||
+        mtws__load_big(data + 4, 2) != 1 || memcmp(data + header, query + header, asked - header))
+        return MTWS__DNS_FOREIGN;
+    int code = data[3] & 15;
+    bool no_name = code == 3;
+    if ((data[2] & 2) != 0) return MTWS__DNS_CUT;
+    if (code == 1 || code == 4) return MTWS__DNS_PLAIN;
+    if (code != 0 && !no_name) return MTWS__DNS_FAILED;
+    size_t answers = (size_t)mtws__load_big(data + 6, 2);
+    size_t authorities = (size_t)mtws__load_big(data + 8, 2);
+    size_t others = (size_t)mtws__load_big(data + 10, 2);
+    size_t most = (message.size - asked) / MTWS__DNS_RECORD_MIN;
+    if (answers > most || authorities > most - answers || others > most - answers - authorities) {
+        return MTWS__DNS_FAILED;
+    }
+    mtws__dns_record r;
+    for (size_t i = answers + authorities + others, end = asked; i > 0; i--) {
+        if (!mtws__dns_record_read(message, &end, &r)) return MTWS__DNS_FAILED;
+    }
+    mtws__dns_link link;
+    link.size = mtws__dns_name(message, &at, link.name);
+    bool alias = true;
+    for (int hops = 0; alias; hops++) {
+        if (hops > MTWS__DNS_CHAIN_MAX ||
+            !mtws__dns_follow(message, asked, answers, type, &link, reply, &alias))
+            return MTWS__DNS_FAILED;
+    }
+    if (reply->count > 0) return MTWS__DNS_ADDRESSES;
+    return mtws__dns_negative(message, asked, answers, authorities, no_name, reply);
+}
+
+/* ---- the machine ---------------------------------------------------------------------------- */
+
+typedef enum mtws__dns_outcome {
+    MTWS__DNS_OUTCOME_NONE,    /* nothing was asked yet */
+    MTWS__DNS_OUTCOME_ASKING,  /* under way */
+    MTWS__DNS_OUTCOME_FOUND,   /* at least one address */
+    MTWS__DNS_OUTCOME_NO_NAME, /* each server says so, or one for all */
+    MTWS__DNS_OUTCOME_NO_DATA, /* the name is there, and has no address */
+    MTWS__DNS_OUTCOME_SILENT,  /* no server answered */
+    MTWS__DNS_OUTCOME_FAILED   /* servers answered, and could not say */
+} mtws__dns_outcome;
+
+/* What is known of one family. */
+typedef struct mtws__dns_set {
+    bool known; /* else it was not asked for, or nobody could say */
+    uint8_t count;
+    uint8_t bytes[MTWS__DNS_FAMILY_MAX][16];
+} mtws__dns_set;
+
+/* A name in the cache. */
+typedef struct mtws__dns_entry {
+    char host[MTWS__HOST_MAX + 1]; /* "": free */
+    mtws__dns_outcome outcome;     /* FOUND, NO_NAME or NO_DATA */
+    mtws__dns_set sets[MTWS__FAMILIES];
+    uint8_t pending;    /* a bit for each family whose answer was not waited for ... */
+    int candidate;      /* ... and of which name: to be asked for again */
+    uint64_t ended_us;  /* when its time to live is over ... */
+    uint64_t usable_us; /* ... and until when no server is asked again all the same */
+    uint64_t asked_us;  /* when servers were last asked */
+    uint64_t used_us;
+} mtws__dns_entry;
+
+/* A socket's worth of questions to one server. */
+typedef struct mtws__dns_try {
+    uint8_t open;  /* a bit for each family whose answer is awaited; 0: this one is over */
+    uint8_t asked; /* the same for all that were asked for */
+    uint8_t server;
+    bool stream, mixed, edns;
+    uint16_t ids[MTWS__FAMILIES];
+    uint8_t cases[(MTWS__HOST_MAX + 8) / 8];
+} mtws__dns_try;
+
+typedef struct mtws__dns {
+    mtws__dns_config config;
+    uint32_t timeout_ms; /* options.dns_timeout_ms; 0: as the file says */
+    unsigned good;       /* the server that answered last */
+    uint8_t plain;       /* a bit for each server that does not know EDNS0 */
+    mtws__dns_entry cache[MTWS_DNS_CACHE];
+
+    /* The look-up. */
+    char host[MTWS__HOST_MAX + 1]; /* without a final dot */
+    bool absolute;                 /* with one: nothing is searched */
+    mtws__dns_outcome outcome;
+    bool stale; /* what was found is older than its time to live allows */
+    mtws__dns_set sets[MTWS__FAMILIES];
+    uint32_t ttl;
+    int candidate; /* of the names that the search list makes */
+    char name[MTWS__HOST_MAX + 1];
+    uint8_t need;    /* a bit for each family that is still to be answered */
+    uint8_t failed;  /* a bit for each server that will not be asked again */
+    bool no_data;    /* a name was there, without addresses */
+    bool answered;   /* a server answered for this name, if only that it can't say */
+    bool unsure;     /* a name could not be judged */
+    unsigned first;  /* the server that was asked first */
+    unsigned turn;   /* servers asked, over all rounds */
+    uint64_t due_us; /* when it is the next one's turn */
+    int again;       /* the server to ask again at once; -1: none */
+    bool by_stream;  /* ... by TCP */
+    mtws__dns_try tries[MTWS__DNS_TRIES_MAX];
+    int last;                                /* the latest of them */
+    uint8_t answer[2 + MTWS_DNS_ANSWER_MAX]; /* by TCP, behind its size */
+    size_t answer_size;
+} mtws__dns;
+
+MTWS_PRIVATE void mtws__dns_open(mtws__dns *d) {
+    memset(d, 0, sizeof *d);
+    mtws__dns_config_start(&d->config);
+}
+
+/* Forgets what a change of the network or the configuration may have made untrue: it serves only
+ * where no server can be asked. Not what was asked for just now. */
+MTWS_PRIVATE void mtws__dns_doubt_entry(mtws__dns_entry *e) {
+    uint64_t floor_us = mtws__add_u64(e->asked_us, (uint64_t)MTWS_DNS_TTL_MIN * 1000000);
+    e->usable_us = mtws__min_u64(e->usable_us, floor_us);
+    e->ended_us = mtws__min_u64(e->ended_us, floor_us);
+}
+
+MTWS_PRIVATE void mtws__dns_doubt_all(mtws__dns *d) {
+    for (size_t i = 0; i < MTWS_DNS_CACHE; i++) mtws__dns_doubt_entry(&d->cache[i]);
+}
+
+/* The cache's entry for the host; NULL: it has none. */
+MTWS_PRIVATE mtws__dns_entry *mtws__dns_find(mtws__dns *d, const char *host) {
+    for (size_t i = 0; i < MTWS_DNS_CACHE; i++) {
+        if (host[0] != 0 && strcmp(d->cache[i].host, host) == 0) return &d->cache[i];
+    }
+    return NULL;
+}
+
+/* The addresses of the present look-up have not led to a connection: servers are asked anew the
+ * next time, though not more often than each MTWS_DNS_TTL_MIN seconds. */
+MTWS_PRIVATE void mtws__dns_doubt(mtws__dns *d) {
+    mtws__dns_entry *e = mtws__dns_find(d, d->host);
+    if (e != NULL) mtws__dns_doubt_entry(e);
+}
+
+/* Takes over a new configuration. */
+MTWS_PRIVATE void mtws__dns_configure(mtws__dns *d, const mtws__dns_config *config) {
+    d->config = *config;
+    d->good = 0;
+    d->plain = 0;
+    mtws__dns_doubt_all(d);
+}
+
+/* Puts what is known of the host where the next look-up finds it. */
+MTWS_PRIVATE void mtws__dns_keep(mtws__dns *d, uint64_t now_us) {
+    mtws__dns_entry *e = mtws__dns_find(d, d->host);
+    for (size_t i = 0; i < MTWS_DNS_CACHE && e == NULL; i++) {
+        if (d->cache[i].host[0] == 0) e = &d->cache[i];
+    }
+    if (e == NULL) {
+        e = &d->cache[0];
+        for (size_t i = 1; i < MTWS_DNS_CACHE; i++) {
+            if (d->cache[i].used_us < e->used_us) e = &d->cache[i];
+        }
+    }
+    uint64_t ttl_s = mtws__min_u64(mtws__max_u64(d->ttl, MTWS_DNS_TTL_MIN), MTWS_DNS_TTL_MAX);
+    memcpy(e->host, d->host, sizeof e->host);
+    memcpy(e->sets, d->sets, sizeof e->sets);
+    e->outcome = d->outcome;
+    e->pending = d->need;
+    e->candidate = d->candidate;
+    e->ended_us = e->usable_us = mtws__add_u64(now_us, ttl_s * 1000000);
+    e->asked_us = e->used_us = now_us;
+}
+
+/* Takes what the cache has. */
+MTWS_PRIVATE void mtws__dns_take(mtws__dns *d, mtws__dns_entry *e, uint64_t now_us) {
+    memcpy(d->sets, e->sets, sizeof d->sets);
+    d->outcome = e->outcome;
+    d->stale = e->outcome == MTWS__DNS_OUTCOME_FOUND && now_us >= e->ended_us;
+    d->need = 0;
+    e->used_us = now_us;
+}
+
+/* RFC 8767: where no server can say, an old answer is better than none. True: there was one. */
+MTWS_PRIVATE bool mtws__dns_take_stale(mtws__dns *d, uint64_t now_us) {
+    mtws__dns_entry *e = mtws__dns_find(d, d->host);
+    if (e == NULL || e->outcome != MTWS__DNS_OUTCOME_FOUND) return false;
+    uint64_t end_us = mtws__add_u64(e->ended_us, (uint64_t)MTWS_DNS_STALE_MAX * 1000000);
+    if (now_us >= end_us) return false;
+    e->asked_us = now_us;
+    e->usable_us = mtws__add_u64(now_us, (uint64_t)MTWS__DNS_RECHECK_S * 1000000);
+    mtws__dns_take(d, e, now_us);
+    return true;
+}
+
+/* Makes a candidate's name: the host itself, or with a domain of the search list behind it. A host
+ * with at least ndots dots comes first as it is, others last. "" where that can be no name; false:
+ * there is no such candidate. */
+MTWS_PRIVATE bool mtws__dns_candidate(mtws__dns *d, int index) {
+    const char *domain = d->config.search;
+    const char *end = domain + (d->absolute ? 0 : d->config.search_size);
+    uint32_t dots = 0;
+    int domains = 0;
+    for (const char *c = d->host; *c != 0; c++) dots += *c == '.';
+    for (const char *c = domain; c < end; c += strlen(c) + 1) domains++;
+    if (index > domains) return false;
+    bool early = d->absolute || dots >= d->config.ndots;
+    mtws__writer w;
+    mtws__writer_open(&w, d->name, sizeof d->name);
+    mtws__writer_text(&w, d->host);
+    if (index != (early ? 0 : domains)) {
+        for (int i = early ? 1 : 0; i < index; i++) domain += strlen(domain) + 1;
+        mtws__writer_text(&w, ".");
+        mtws__writer_text(&w, domain);
+    }
+    if (w.full || !mtws__dns_name_ok(d->name)) d->name[0] = 0;
+    return true;
+}
+
+/* Begins to ask for a candidate, or for the next one that can be a name. False: there is none. */
+MTWS_PRIVATE bool mtws__dns_begin(mtws__dns *d, int index) {
+    do {
+        if (!mtws__dns_candidate(d, index)) return false;
+        d->candidate = index++;
+    } while (d->name[0] == 0);
+    memset(d->sets, 0, sizeof d->sets);
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX; i++) d->tries[i].open = 0;
+    d->need = 1u << MTWS__IPV6 | 1u << MTWS__IPV4;
+    d->failed = 0;
+    d->answered = false;
+    d->first = d->good;
+    d->turn = 0;
+    d->due_us = 0;
+    d->again = -1;
+    return true;
+}
+
+/* Looks the host up: in the cache, or by asking servers, of which there must be one. absolute: it
+ * had a final dot, so nothing is searched. */
+MTWS_PRIVATE void mtws__dns_start(mtws__dns *d, const char *host, bool absolute, uint64_t now_us) {
+    MTWS_ASSERT(d->config.server_count > 0 && strlen(host) < sizeof d->host);
+    memcpy(d->host, host, strlen(host) + 1);
+    memset(d->sets, 0, sizeof d->sets);
+    d->absolute = absolute;
+    d->outcome = MTWS__DNS_OUTCOME_ASKING;
+    d->stale = d->no_data = d->unsure = false;
+    d->ttl = UINT32_MAX;
+    mtws__dns_entry *e = mtws__dns_find(d, host);
+    bool usable = e != NULL && now_us < e->usable_us;
+    if (d->config.rotate && !usable) d->good++;
+    d->good %= (unsigned)d->config.server_count;
+    if (usable && e->pending != 0 && mtws__dns_begin(d, e->candidate)) {
+        /* Half of it is known, and may be used while the other half is asked for. */
+        memcpy(d->sets, e->sets, sizeof d->sets);
+        d->need = e->pending;
+        d->ttl = (uint32_t)((e->ended_us - mtws__min_u64(e->ended_us, now_us)) / 1000000);
+        return;
+    }
+    if (usable) {
+        mtws__dns_take(d, e, now_us);
+        return;
+    }
+    if (!mtws__dns_begin(d, 0)) d->outcome = MTWS__DNS_OUTCOME_NO_NAME;
+}
+
+/* Whether the answer for a family may still come. */
+MTWS_PRIVATE bool mtws__dns_pending(const mtws__dns *d, int family) {
+    return d->outcome == MTWS__DNS_OUTCOME_ASKING && (d->need >> family & 1) != 0;
+}
+
+/* Ends a look-up that nobody waits for any more. What was found is kept, and what was not is asked
+ * for the next time. */
+MTWS_PRIVATE void mtws__dns_finish(mtws__dns *d, uint64_t now_us) {
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX; i++) d->tries[i].open = 0;
+    if (d->outcome != MTWS__DNS_OUTCOME_ASKING) return;
+    bool found = d->sets[MTWS__IPV6].count + d->sets[MTWS__IPV4].count > 0;
+    d->outcome = found ? MTWS__DNS_OUTCOME_FOUND : MTWS__DNS_OUTCOME_NONE;
+    if (found) mtws__dns_keep(d, now_us);
+}
+
+/* Nothing is asked any more about the present name: what follows? */
+MTWS_PRIVATE void mtws__dns_conclude(mtws__dns *d, uint64_t now_us) {
+    const mtws__dns_set *six = &d->sets[MTWS__IPV6], *four = &d->sets[MTWS__IPV4];
+    bool certain = six->known && four->known;
+    if (!certain) d->ttl = 0;
+    if (six->count + four->count > 0) {
+        mtws__dns_finish(d, now_us);
+        return;
+    }
+    if (!certain) d->unsure = true;
+    /* Servers that are silent about one name will be about the next. */
+    bool silent = !certain && !d->answered;
+    if (!silent && mtws__dns_begin(d, d->candidate + 1)) return;
+    if (d->unsure) {
+        if (mtws__dns_take_stale(d, now_us)) return;
+        d->outcome = silent ? MTWS__DNS_OUTCOME_SILENT : MTWS__DNS_OUTCOME_FAILED;
+        return;
+    }
+    d->outcome = d->no_data ? MTWS__DNS_OUTCOME_NO_DATA : MTWS__DNS_OUTCOME_NO_NAME;
+    if (d->ttl == UINT32_MAX) d->ttl = 0;
+    mtws__dns_keep(d, now_us);
+}
+
+/* The server whose turn it is; -1: each has had all of its turns, or has failed. */
+MTWS_PRIVATE int mtws__dns_server_next(mtws__dns *d) {
+    unsigned count = (unsigned)d->config.server_count;
+    while (d->turn < count * d->config.attempts) {
+        unsigned server = (d->first + d->turn++) % count;
+        if ((d->failed >> server & 1) == 0) return (int)server;
+    }
+    return -1;
+}
+
+/* Where the next question goes: over the stream that there may be one of, where nobody waits any
+ * more, or in place of an older one. */
+MTWS_PRIVATE int mtws__dns_slot(const mtws__dns *d, bool stream) {
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX; i++) {
+        if (stream && d->tries[i].open != 0 && d->tries[i].stream) return i;
+    }
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX; i++) {
+        if (d->tries[i].open == 0) return i;
+    }
+    return (d->last + 1) % MTWS__DNS_TRIES_MAX;
+}
+
+/* Makes questions for all that is needed. In the second round they are as plain as can be, for what
+ * lies between and drops what it does not know. */
+MTWS_PRIVATE int mtws__dns_ask(mtws__dns *d, int server, bool stream, mtws__random *random) {
+    int slot = mtws__dns_slot(d, stream);
+    mtws__dns_try *t = &d->tries[slot];
+    uint8_t ids[4];
+    bool plain = stream || d->turn > (unsigned)d->config.server_count;
+    t->open = t->asked = d->need;
+    t->server = (uint8_t)server;
+    t->stream = stream;
+    t->mixed = !plain;
+    t->edns = !plain && (d->plain >> server & 1) == 0;
+    mtws__random_fill(random, t->cases, sizeof t->cases);
+    mtws__random_fill(random, ids, sizeof ids);
+    for (int i = 0; i < MTWS__FAMILIES; i++) {
+        t->ids[i] = (uint16_t)mtws__load_big(ids + 2 * i, 2);
+    }
+    if (t->ids[0] == t->ids[1]) t->ids[0] ^= 1;
+    if (stream) d->answer_size = 0;
+    d->last = slot;
+    return slot;
+}
+
+typedef enum mtws__dns_step {
+    MTWS__DNS_WAIT, /* for answers, until due_us */
+    MTWS__DNS_SEND, /* the questions of a slot, over a new socket */
+    MTWS__DNS_DONE  /* the outcome is known */
+} mtws__dns_step;
+
+/* What is to be done now. */
+MTWS_PRIVATE mtws__dns_step mtws__dns_next(mtws__dns *d, uint64_t now_us, mtws__random *random,
+                                           int *slot) {
+    while (d->outcome == MTWS__DNS_OUTCOME_ASKING) {
+        if (d->need == 0) {
+            mtws__dns_conclude(d, now_us);
+            continue;
+        }
+        if (now_us < d->due_us) return MTWS__DNS_WAIT;
+        bool again = d->again >= 0, stream = again && d->by_stream;
+        int server = again ? d->again : mtws__dns_server_next(d);
+        d->again = -1;
+        if (server < 0) {
+            d->need = 0;
+            continue;
+        }
+        bool second = !again && d->turn > (unsigned)d->config.server_count;
+        bool found = d->sets[MTWS__IPV6].count + d->sets[MTWS__IPV4].count > 0;
+        if (second && !found && mtws__dns_take_stale(d, now_us)) break;
+        uint32_t timeout_ms = MTWS__DNS_TIMEOUT_MS;
+        if (d->config.timeout_ms != 0) timeout_ms = d->config.timeout_ms;
+        if (d->timeout_ms != 0) timeout_ms = d->timeout_ms;
+        *slot = mtws__dns_ask(d, server, stream, random);
+        d->due_us = mtws__add_u64(now_us, (uint64_t)timeout_ms * 1000);
+        return MTWS__DNS_SEND;
+    }
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX; i++) d->tries[i].open = 0;
+    return MTWS__DNS_DONE;
+}
+
+/* A slot's question for a family, as it lies in a datagram; its size. *asked: up to the question's
+ * end. */
+MTWS_PRIVATE size_t mtws__dns_question(const mtws__dns *d, int slot, int family,
+                                       uint8_t out[MTWS__DNS_QUERY_MAX], size_t *asked) {
+    const mtws__dns_try *t = &d->tries[slot];
+    uint16_t type = family == MTWS__IPV6 ? MTWS__DNS_AAAA : MTWS__DNS_A;
+    const uint8_t *cases = t->mixed ? t->cases : NULL;
+    size_t size = mtws__dns_query(out, d->name, t->ids[family], type, cases, t->edns);
+    *asked = size - (t->edns ? 11 : 0);
+    return size;
+}
+
+/* All of a slot's questions as they lie in a stream; their size. */
+MTWS_PRIVATE size_t mtws__dns_stream_out(const mtws__dns *d, int slot,
+                                         uint8_t out[2 * (2 + MTWS__DNS_QUERY_MAX)]) {
+    size_t size = 0, asked;
+    for (int i = 0; i < MTWS__FAMILIES; i++) {
+        if ((d->tries[slot].asked >> i & 1) == 0) continue;
+        size_t one = mtws__dns_question(d, slot, i, out + size + 2, &asked);
+        mtws__store_big(out + size, 2, one);
+        size += 2 + one;
+    }
+    return size;
+}
+
+/* The slot's server can't be reached, or broke off. */
+MTWS_PRIVATE void mtws__dns_lost(mtws__dns *d, int slot) {
+    mtws__dns_try *t = &d->tries[slot];
+    if (t->open == 0) return;
+    t->open = 0;
+    d->failed = (uint8_t)(d->failed | 1u << t->server);
+    if (slot == d->last) d->due_us = 0;
+}
+
+/* What the slot's server said about a family. */
+MTWS_PRIVATE void mtws__dns_heard(mtws__dns *d, int slot, int family, mtws__dns_said said,
+                                  const mtws__dns_reply *reply) {
+    mtws__dns_try *t = &d->tries[slot];
+    mtws__dns_set *set = &d->sets[family];
+    d->answered = true;
+    if (said <= MTWS__DNS_NO_NAME) {
+        d->need = (uint8_t)(d->need & ~(1u << family));
+        d->ttl = (uint32_t)mtws__min_u64(d->ttl, reply->ttl);
+        d->no_data = d->no_data || said == MTWS__DNS_NO_DATA;
+        d->good = t->server;
+        set->known = true;
+        set->count = (uint8_t)reply->count;
+        memcpy(set->bytes, reply->bytes, sizeof set->bytes);
+        return;
+    }
+    bool again = (said == MTWS__DNS_CUT && !t->stream) || (said == MTWS__DNS_PLAIN && t->edns);
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX && said == MTWS__DNS_CUT; i++) {
+        const mtws__dns_try *other = &d->tries[i];
+        if (other->open != 0 && other->stream && other->server == t->server && i != slot) return;
+    }
+    if (!again) {
+        d->failed = (uint8_t)(d->failed | 1u << t->server);
+        return;
+    }
+    if (said == MTWS__DNS_PLAIN && (d->plain >> t->server & 1) != 0) return; /* asked already */
+    if (said == MTWS__DNS_PLAIN) d->plain = (uint8_t)(d->plain | 1u << t->server);
+    d->again = t->server;
+    d->by_stream = said == MTWS__DNS_CUT;
+    d->due_us = 0;
+}
+
+/* A message came on the slot's socket. */
+MTWS_PRIVATE void mtws__dns_answer(mtws__dns *d, int slot, mtws__span message) {
+    mtws__dns_try *t = &d->tries[slot];
+    for (int i = 0; i < MTWS__FAMILIES; i++) {
+        uint8_t query[MTWS__DNS_QUERY_MAX];
+        mtws__dns_reply reply;
+        size_t asked;
+        if ((t->open >> i & 1) == 0) continue;
+        mtws__dns_question(d, slot, i, query, &asked);
+        uint16_t type = i == MTWS__IPV6 ? MTWS__DNS_AAAA : MTWS__DNS_A;
+        mtws__dns_said said = mtws__dns_parse(message, query, asked, type, &reply);
+        if (said == MTWS__DNS_FOREIGN) continue;
+        t->open = (uint8_t)(t->open & ~(1u << i));
+        if ((d->need >> i & 1) != 0) mtws__dns_heard(d, slot, i, said, &reply);
+        /* Who has said all that it can say need not be waited for. */
+        if (t->open == 0 && slot == d->last && d->need != 0) d->due_us = 0;
+        return;
+    }
+}
+
+/* Where the next bytes of the stream belong, and how many; 0: a message is larger than
+ * MTWS_DNS_ANSWER_MAX, or is none. */
+MTWS_PRIVATE size_t mtws__dns_stream_room(mtws__dns *d, uint8_t **to) {
+    *to = d->answer + d->answer_size;
+    if (d->answer_size < 2) return 2 - d->answer_size;
+    size_t size = (size_t)mtws__load_big(d->answer, 2);
+    bool good = size >= MTWS__DNS_HEADER_SIZE && size <= MTWS_DNS_ANSWER_MAX;
+    return good ? size + 2 - d->answer_size : 0;
+}
+
+/* So many bytes of the stream came. */
+MTWS_PRIVATE void mtws__dns_stream_in(mtws__dns *d, int slot, size_t size) {
+    uint8_t *to;
+    d->answer_size += size;
+    if (d->answer_size < 2 || mtws__dns_stream_room(d, &to) > 0) return;
+    mtws__span message;
+    message.data = d->answer + 2;
+    message.size = d->answer_size - 2;
+    if (message.size == 0) return; /* no room says what is wrong */
+    d->answer_size = 0;
+    mtws__dns_answer(d, slot, message);
+}
+
+/* ==========================================================================
+ * >>race                                      RFC 8305
+ * uses: bytes, dns
+ * Happy Eyeballs: which of a name's addresses is tried next, and when. They are taken in the order
+ * in which servers name them: what RFC 6724 would sort them by, the system's routes, shows itself
+ * at once where a connection is tried. Pure.
+ */
+
+enum {
+    MTWS__RACE_MAX = MTWS__FAMILIES * MTWS__DNS_FAMILY_MAX,
+    MTWS__RUNNERS_MAX = 3,         /* attempts at a time */
+    MTWS__RACE_DELAY_US = 250000,  /* before the next attempt, while others are under way */
+    MTWS__RACE_FAMILY_US = 50000,  /* for the answer of the family that is preferred */
+    MTWS__RACE_RUNNER_US = 3000000 /* an attempt has at least, where there are many addresses */
+};
+
+typedef enum mtws__race_fate { MTWS__RACE_WAITS, MTWS__RACE_RUNS, MTWS__RACE_LOST } mtws__race_fate;
+
+typedef struct mtws__race {
+    mtws__ip ips[MTWS__RACE_MAX];
+    mtws__race_fate fates[MTWS__RACE_MAX];
+    uint64_t started_us[MTWS__RACE_MAX];
+    int count, running;
+    bool begun;        /* an attempt was made */
+    int turn;          /* the family to try next */
+    unsigned skip;     /* each family begins behind so many of its addresses */
+    uint64_t first_us; /* when an address was first known */
+    uint64_t next_us;  /* no further attempt before, while others are under way */
+} mtws__race;
+
+/* family: where to begin. */
+MTWS_PRIVATE void mtws__race_start(mtws__race *r, int family, unsigned skip) {
+    memset(r, 0, sizeof *r);
+    r->turn = family;
+    r->skip = skip;
+}
+
+/* Adds an address, once: there may be one connection at a time to each that is being opened (RFC
+ * 6455 section 4.1). */
+MTWS_PRIVATE void mtws__race_add(mtws__race *r, const mtws__ip *ip, uint64_t now_us) {
+    int same = 0;
+    for (int i = 0; i < r->count; i++) {
+        if (mtws__ip_same(&r->ips[i], ip)) return;
+        same += r->ips[i].six == ip->six;
+    }
+    if (same == MTWS__DNS_FAMILY_MAX) return;
+    if (r->count == 0) r->first_us = now_us;
+    r->fates[r->count] = MTWS__RACE_WAITS;
+    r->ips[r->count++] = *ip;
+}
+
+/* The next address of a family, by its index; -1: all were tried. */
+MTWS_PRIVATE int mtws__race_pick(const mtws__race *r, int family) {
+    int own[MTWS__DNS_FAMILY_MAX];
+    unsigned count = 0;
+    for (int i = 0; i < r->count; i++) {
+        if (r->ips[i].six == (family == MTWS__IPV6)) own[count++] = i;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        int index = own[(r->skip + i) % count];
+        if (r->fates[index] == MTWS__RACE_WAITS) return index;
+    }
+    return -1;
+}
+
+/* The attempt that has been under way longest; -1: none is. */
+MTWS_PRIVATE int mtws__race_oldest(const mtws__race *r) {
+    int oldest = -1;
+    for (int i = 0; i < r->count; i++) {
+        if (r->fates[i] != MTWS__RACE_RUNS) continue;
+        if (oldest < 0 || r->started_us[i] < r->started_us[oldest]) oldest = i;
+    }
+    return oldest;
+}
+
+/* When the next attempt may begin; UINT64_MAX: there is nothing to try. pending: the preferred
+ * family's addresses may still come. */
+MTWS_PRIVATE uint64_t mtws__race_due_us(const mtws__race *r, bool pending) {
+    bool preferred = mtws__race_pick(r, r->turn) >= 0;
+    if (!preferred && mtws__race_pick(r, 1 - r->turn) < 0) return UINT64_MAX;
+    uint64_t at = 0;
+    if (!r->begun && !preferred && pending) {
+        at = mtws__add_u64(r->first_us, MTWS__RACE_FAMILY_US);
+    }
+    if (r->running > 0) at = r->next_us;
+    if (r->running == MTWS__RUNNERS_MAX) {
+        uint64_t oldest_us = r->started_us[mtws__race_oldest(r)];
+        at = mtws__max_u64(at, mtws__add_u64(oldest_us, MTWS__RACE_RUNNER_US));
+    }
+    return at;
+}
+
+/* The address to try now, by its index; -1: none yet. The families take turns. */
+MTWS_PRIVATE int mtws__race_next(mtws__race *r, bool pending, uint64_t now_us) {
+    if (mtws__race_due_us(r, pending) > now_us) return -1;
+    int index = mtws__race_pick(r, r->turn);
+    if (index < 0) index = mtws__race_pick(r, 1 - r->turn);
+    if (index < 0) return -1;
+    r->turn = r->ips[index].six ? MTWS__IPV4 : MTWS__IPV6;
+    r->fates[index] = MTWS__RACE_RUNS;
+    r->started_us[index] = now_us;
+    r->next_us = mtws__add_u64(now_us, MTWS__RACE_DELAY_US);
+    r->begun = true;
+    r->running++;
+    return index;
+}
+
+/* An attempt failed: the next one need not wait. */
+MTWS_PRIVATE void mtws__race_lose(mtws__race *r, int index) {
+    MTWS_ASSERT(r->fates[index] == MTWS__RACE_RUNS);
+    r->fates[index] = MTWS__RACE_LOST;
+    r->running--;
+    r->next_us = 0;
+}
+
+/* ==========================================================================
+ * >>net
+ * uses: platform, bytes, random, url, dns, race
+ * Names and non-blocking TCP, as an mtws_transport. Its owner sets now_us and random before each
+ * call, and does not call it again before it has to.
+ */
+
+enum {
+    MTWS__NET_SOCKETS = MTWS__RUNNERS_MAX + MTWS__DNS_TRIES_MAX, /* and two more of a client's own
+                                                                    are MTWS_WAIT_MAX */
+    MTWS__NET_FILE_SIZE = 4096, /* bytes of a file read at once ... */
+    MTWS__NET_FILE_READS = 16,  /* ... and so many times a call */
+    MTWS__NET_READS = 4         /* messages of one server a call */
+};
+
+typedef enum mtws__net_stage {
+    MTWS__NET_IDLE,
+    MTWS__NET_HOSTS,  /* the hosts file is being read */
+    MTWS__NET_ASKING, /* name servers are being asked; connections are tried already */
+    MTWS__NET_KNOWN,  /* all addresses are known */
+    MTWS__NET_OPEN    /* fd is connected */
+} mtws__net_stage;
+
+typedef struct mtws__socket {
+    int fd; /* -1: none */
+    uint32_t serial;
+    bool seen;    /* it was there when mtws_poll last returned, so an event loop may know it */
+    bool writing; /* of a name server by TCP: it waits to be written to */
+    size_t sent;  /* ... behind so many bytes */
+    int index;    /* of an attempt: the address in the race */
+} mtws__socket;
+
+/* Attempts come first, a socket for each runner, then those of name servers, one for each try. */
 typedef struct mtws__net {
-    int fd;          /* -1: none */
-    uint32_t serial; /* of fd */
-    bool connecting;
-    bool seen;   /* fd was there when mtws_poll last returned, so an event loop may know it */
-    int retired; /* a descriptor that stays open until the next mtws_poll; -1: none */
-    mtws__address addresses[MTWS__ADDRESSES_MAX];
-    int count; /* 0: the name is still to be resolved */
-    int known; /* addresses that the name last had */
-    int tried;
-    unsigned start; /* where the next attempt begins: behind the address that timed out */
-    int error;      /* the last errno, or getaddrinfo's answer after MTWS_ERR_RESOLVE */
+    uint64_t now_us;
+    mtws__random *random;
+    mtws_resolver resolver;
+    mtws__net_stage stage;
+    int fd;          /* the connection; -1: none yet */
+    uint32_t serial; /* the latest that was given out */
+    mtws__socket sockets[MTWS__NET_SOCKETS];
+    int retired[MTWS__NET_SOCKETS]; /* descriptors that stay open until the next mtws_poll */
+    int retired_count;
+    int file; /* hosts; -1 */
+    char host[MTWS__HOST_MAX + 1];
+    bool absolute; /* the host had a final dot */
+    uint16_t port;
+    bool listed; /* hosts has the name */
+    mtws__hosts hosts;
+    mtws__stamp resolv; /* of the configuration that was read */
+    bool configured;
+    bool asked; /* this host is one that servers are asked for */
+    mtws__dns_server servers[MTWS__DNS_SERVERS_MAX]; /* options.dns_servers */
+    int server_count;
+    mtws__dns dns;
+    bool taken[MTWS__FAMILIES]; /* the family's answer is in the race */
+    mtws__race race;
+    int family;                     /* the one to begin with: of the connection that won last */
+    unsigned skip;                  /* of its addresses: those that led to nothing */
+    mtws__ip known[MTWS__RACE_MAX]; /* addresses that the name last had */
+    int known_count;
+    int error;       /* the last errno; after MTWS_ERR_RESOLVE by the system, what it says */
+    const char *why; /* of MTWS_ERR_RESOLVE; NULL: error says */
 } mtws__net;
 
 MTWS_PRIVATE void mtws__net_start(mtws__net *net) {
     memset(net, 0, sizeof *net);
-    net->fd = net->retired = -1;
+    net->fd = net->file = -1;
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) net->sockets[i].fd = -1;
+    net->family = MTWS__IPV6;
+    mtws__dns_open(&net->dns);
+}
+
+/* How names are resolved: options.resolver, dns_servers, where not NULL, and dns_timeout_ms. */
+MTWS_PRIVATE void mtws__net_names(mtws__net *net, mtws_resolver resolver, const char *servers,
+                                  int32_t timeout_ms) {
+    mtws__dns_config given;
+    net->resolver = resolver;
+    net->dns.timeout_ms = (uint32_t)timeout_ms;
+    if (servers == NULL) return;
+    mtws__dns_config_start(&given);
+    if (!mtws__dns_servers_parse(servers, &given)) return;
+    memcpy(net->servers, given.servers, sizeof net->servers);
+    net->server_count = given.server_count;
 }
 
 /* Closes what an event loop has had the time to forget. */
 MTWS_PRIVATE void mtws__net_sweep(mtws__net *net) {
-    if (net->retired >= 0) mtws__os_close(net->retired);
-    net->retired = -1;
+    while (net->retired_count > 0) mtws__os_close(net->retired[--net->retired_count]);
 }
 
-/* A descriptor that an event loop may know is not closed under it, but the peer hears at once. */
-MTWS_PRIVATE void mtws__net_drop(mtws__net *net) {
-    if (net->fd < 0) return;
-    if (net->seen && net->retired < 0) {
-        mtws__os_shutdown(net->fd, true);
-        net->retired = net->fd;
+/* mtws_poll returns: an event loop may know what is open now. */
+MTWS_PRIVATE void mtws__net_show(mtws__net *net) {
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) net->sockets[i].seen = net->sockets[i].fd >= 0;
+}
+
+/* A descriptor that an event loop may know is not closed under it, but the peer hears at once. No
+ * more can be retired than were seen, and those are swept first. */
+MTWS_PRIVATE void mtws__net_drop(mtws__net *net, int slot) {
+    mtws__socket *s = &net->sockets[slot];
+    if (s->fd < 0) return;
+    if (s->seen && net->retired_count < MTWS__NET_SOCKETS) {
+        mtws__os_shutdown(s->fd, true);
+        net->retired[net->retired_count++] = s->fd;
     } else {
-        mtws__os_close(net->fd);
+        mtws__os_close(s->fd);
     }
-    net->fd = -1;
-    net->seen = false;
+    s->fd = -1;
+    s->seen = s->writing = false;
+}
+
+MTWS_PRIVATE void mtws__net_put(mtws__net *net, int slot, int fd) {
+    mtws__socket *s = &net->sockets[slot];
+    mtws__net_drop(net, slot);
+    s->fd = fd;
+    s->serial = ++net->serial;
+    s->sent = 0;
+    s->writing = false;
+}
+
+MTWS_PRIVATE void mtws__net_address(const mtws__ip *ip, uint16_t port, mtws__address *out) {
+    mtws__os_address(out, ip->six, ip->bytes, ip->zone, port);
+}
+
+/* The attempt leads to nothing: the next one asks for the name again, where that was long enough
+ * ago; it does not begin with an address that never answered, or that could be connected to and was
+ * of no use, nor with its family. */
+MTWS_PRIVATE void mtws__net_doubt(mtws__net *net) {
+    if (net->stage == MTWS__NET_OPEN || net->race.running > 0) {
+        net->skip++;
+        net->family = net->family == MTWS__IPV6 ? MTWS__IPV4 : MTWS__IPV6;
+    }
+    net->race.running = 0;
+    mtws__dns_finish(&net->dns, net->now_us);
+    if (net->asked) mtws__dns_doubt(&net->dns);
+}
+
+/* The network may be another one, and names may lead elsewhere. */
+MTWS_PRIVATE void mtws__net_changed(mtws__net *net) { mtws__dns_doubt_all(&net->dns); }
+
+/* Another host: what is known of the last one does not count. */
+MTWS_PRIVATE void mtws__net_forget(mtws__net *net) {
+    net->known_count = 0;
+    net->skip = 0;
+    net->asked = false;
 }
 
 MTWS_PRIVATE void mtws__net_close(void *ctx) {
     mtws__net *net = (mtws__net *)ctx;
-    if (net->connecting) net->start += (unsigned)net->tried;
-    mtws__net_drop(net);
-    net->connecting = false;
-    net->count = net->tried = 0;
+    if (net->stage != MTWS__NET_IDLE && net->stage != MTWS__NET_OPEN) mtws__net_doubt(net);
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) mtws__net_drop(net, i);
+    if (net->file >= 0) mtws__os_close(net->file);
+    net->fd = net->file = -1;
+    net->stage = MTWS__NET_IDLE;
 }
 
-/* 0: connected, MTWS_IO_AGAIN: under way, else this address does not answer. */
-MTWS_PRIVATE int mtws__net_try(mtws__net *net) {
-    int error;
-    if (net->fd < 0) {
-        const mtws__address *address =
-            &net->addresses[(net->start + (unsigned)net->tried) % (unsigned)net->count];
-        net->tried++;
-        net->fd = mtws__os_socket(address->storage.ss_family);
-        net->serial++;
-        error = net->fd < 0 ? errno : mtws__os_connect(net->fd, address);
-    } else {
-        error = mtws__os_connected(net->fd);
+/* ---- names ---------------------------------------------------------------------------------- */
+
+MTWS_PRIVATE void mtws__net_add(mtws__net *net, const mtws__ip *ip) {
+    mtws__race_add(&net->race, ip, net->now_us);
+    memcpy(net->known, net->race.ips, sizeof net->known);
+    net->known_count = net->race.count;
+}
+
+/* This machine (RFC 6761 section 6.3). */
+MTWS_PRIVATE void mtws__net_add_loopback(mtws__net *net) {
+    mtws__ip ip;
+    memset(&ip, 0, sizeof ip);
+    ip.six = true;
+    ip.bytes[15] = 1;
+    mtws__net_add(net, &ip);
+    ip.six = false;
+    memcpy(ip.bytes, "\x7f\0\0\1", 4);
+    ip.bytes[15] = 0;
+    mtws__net_add(net, &ip);
+}
+
+MTWS_PRIVATE bool mtws__net_is_localhost(const char *host) {
+    mtws__span last = mtws__span_of(host);
+    if (last.size > 10 && host[last.size - 10] == '.') {
+        last.data += last.size - 9;
+        last.size = 9;
     }
-    net->connecting = error == EINPROGRESS;
-    if (error == 0) return 0;
-    if (error == EINPROGRESS) return MTWS_IO_AGAIN;
+    return mtws__span_is(last, "localhost");
+}
+
+/* The system's resolver: blocks. */
+MTWS_PRIVATE int mtws__net_ask_system(mtws__net *net) {
+    mtws__address list[MTWS__ADDRESSES_MAX];
+    int count;
+    net->error = mtws__os_resolve(net->host, net->port, list, &count);
+    if (net->error != 0) return MTWS_ERR_RESOLVE;
+    for (int i = 0; i < count; i++) {
+        mtws__ip ip;
+        mtws__writer w;
+        uint32_t zone;
+        memset(&ip, 0, sizeof ip);
+        ip.six = mtws__os_address_bytes(&list[i], ip.bytes, &zone);
+        mtws__writer_open(&w, ip.zone, sizeof ip.zone);
+        if (zone != 0) mtws__writer_number(&w, zone);
+        mtws__net_add(net, &ip);
+    }
+    net->stage = MTWS__NET_KNOWN;
+    return 0;
+}
+
+/* Reads resolv.conf where it has changed. One that is longer than any is cut off; one that can't be
+ * read just now is, the next time. */
+MTWS_PRIVATE void mtws__net_configure(mtws__net *net) {
+    static const char path[] = "/etc/resolv.conf";
+    mtws__stamp stamp;
+    bool there = mtws__os_file_stamp(path, &stamp), whole = false;
+    if (net->configured && memcmp(&stamp, &net->resolv, sizeof stamp) == 0) return;
+    mtws__dns_config config;
+    mtws__words words;
+    mtws__dns_config_start(&config);
+    memset(&words, 0, sizeof words);
+    int fd = mtws__os_config_open(path);
+    bool more = fd >= 0;
+    for (int i = 0; i < MTWS__NET_FILE_READS && more; i++) {
+        uint8_t bytes[MTWS__NET_FILE_SIZE];
+        ptrdiff_t got = mtws__os_file_read(fd, bytes, sizeof bytes);
+        more = got > 0;
+        whole = got >= 0;
+        if (!more) bytes[0] = '\n';
+        mtws__span span;
+        span.data = bytes;
+        span.size = more ? (size_t)got : 1;
+        while (mtws__words_next(&words, &span)) {
+            mtws__dns_config_word(&config, words.text, words.place);
+        }
+    }
+    if (fd >= 0) mtws__os_close(fd);
+    if (net->configured && there && !whole) return;
+    if (net->server_count > 0) {
+        memcpy(config.servers, net->servers, sizeof config.servers);
+        config.server_count = net->server_count;
+    } else if (config.server_count == 0) {
+        mtws__ip ip; /* resolv.conf(5): the name server on this machine */
+        mtws__ip_parse(mtws__span_of("127.0.0.1"), &ip);
+        mtws__dns_config_server(&config, &ip, MTWS__DNS_PORT);
+    }
+    mtws__dns_configure(&net->dns, &config);
+    net->resolv = stamp;
+    net->configured = whole || !there;
+}
+
+/* What hosts does not know is asked for. */
+MTWS_PRIVATE int mtws__net_ask_servers(mtws__net *net) {
+    net->why = "it is no name that can be looked up";
+    if (!mtws__dns_name_ok(net->host)) return MTWS_ERR_RESOLVE;
+    net->why = "a name that ends with a number is not looked up";
+    if (mtws__dns_is_number(net->host)) return MTWS_ERR_RESOLVE;
+    net->why = NULL;
+    mtws__net_configure(net);
+    net->asked = true;
+    mtws__dns_start(&net->dns, net->host, net->absolute, net->now_us);
+    net->stage = MTWS__NET_ASKING;
+    return 0;
+}
+
+/* Reads some more of hosts; behind its end it is known what it says. */
+MTWS_PRIVATE int mtws__net_read_hosts(mtws__net *net) {
+    for (int i = 0; i < MTWS__NET_FILE_READS; i++) {
+        uint8_t bytes[MTWS__NET_FILE_SIZE];
+        ptrdiff_t got = net->file < 0 ? 0 : mtws__os_file_read(net->file, bytes, sizeof bytes);
+        if (got <= 0) bytes[0] = '\n';
+        mtws__span span;
+        mtws__ip ip;
+        span.data = bytes;
+        span.size = got > 0 ? (size_t)got : 1;
+        while (mtws__hosts_next(&net->hosts, net->host, &span, &ip)) {
+            net->listed = true;
+            if (!mtws__ip_is_nobody(ip.bytes, ip.six)) mtws__net_add(net, &ip);
+        }
+        if (got > 0) continue;
+        if (net->file >= 0) mtws__os_close(net->file);
+        net->file = -1;
+        if (!net->listed) return mtws__net_ask_servers(net);
+        net->stage = MTWS__NET_KNOWN;
+        net->why = "/etc/hosts says that it is nowhere";
+        return net->race.count > 0 ? 0 : MTWS_ERR_RESOLVE;
+    }
+    return 0;
+}
+
+/* Begins an attempt: what can be known at once is. */
+MTWS_PRIVATE int mtws__net_begin(mtws__net *net, const char *host, uint16_t port) {
+    mtws__ip ip;
+    size_t size = strlen(host);
+    MTWS_ASSERT(size > 0 && size <= MTWS__HOST_MAX);
+    net->absolute = size > 1 && host[size - 1] == '.';
+    if (net->absolute) size--;
+    memcpy(net->host, host, size);
+    net->host[size] = 0;
+    net->port = port;
+    net->error = 0;
+    net->why = NULL;
+    net->listed = net->asked = false;
+    memset(&net->hosts, 0, sizeof net->hosts);
+    memset(net->taken, 0, sizeof net->taken);
+    mtws__race_start(&net->race, net->family, net->skip);
+    net->stage = MTWS__NET_KNOWN;
+    if (mtws__ip_parse(mtws__span_of(net->host), &ip)) {
+        mtws__net_add(net, &ip);
+        return 0;
+    }
+    if (mtws__net_is_localhost(net->host)) {
+        mtws__net_add_loopback(net);
+        return 0;
+    }
+    if (net->resolver == MTWS_RESOLVER_SYSTEM) return mtws__net_ask_system(net);
+    net->stage = MTWS__NET_HOSTS;
+    net->file = mtws__os_config_open("/etc/hosts");
+    return 0;
+}
+
+/* ---- name servers --------------------------------------------------------------------------- */
+
+/* Opens a socket for a try's questions, and sends them where they are datagrams. */
+MTWS_PRIVATE void mtws__net_send_questions(mtws__net *net, int try_slot) {
+    const mtws__dns_try *t = &net->dns.tries[try_slot];
+    const mtws__dns_server *server = &net->dns.config.servers[t->server];
+    int slot = MTWS__RUNNERS_MAX + try_slot, error = 0;
+    mtws__address address;
+    mtws__net_address(&server->ip, server->port, &address);
+    int fd = t->stream ? mtws__os_socket(address.storage.ss_family) : mtws__os_datagram(&address);
+    if (fd < 0) error = errno;
+    mtws__net_put(net, slot, fd);
+    if (fd >= 0 && t->stream) {
+        error = mtws__os_connect(fd, &address);
+        if (error == EINPROGRESS) error = 0;
+        net->sockets[slot].writing = true;
+    }
+    for (int i = 0; i < MTWS__FAMILIES && error == 0 && !t->stream; i++) {
+        uint8_t query[MTWS__DNS_QUERY_MAX];
+        size_t asked;
+        if ((t->asked >> i & 1) == 0) continue;
+        size_t size = mtws__dns_question(&net->dns, try_slot, i, query, &asked);
+        ptrdiff_t put = mtws__os_send(fd, query, size);
+        if (put < 0 && put != -EAGAIN) error = (int)-put;
+    }
+    if (error == 0) return;
     net->error = error;
-    mtws__net_drop(net);
-    return MTWS_ERR_CONNECT;
+    mtws__dns_lost(&net->dns, try_slot);
+    mtws__net_drop(net, slot);
+}
+
+/* Takes the datagrams that came for a try. False: its server can't be reached. */
+MTWS_PRIVATE bool mtws__net_read_answers(mtws__net *net, int try_slot) {
+    uint8_t bytes[MTWS__DNS_UDP_MAX + 1]; /* a longer one is none of ours */
+    mtws__span message;
+    message.data = bytes;
+    for (int i = 0; i < MTWS__NET_READS && net->dns.tries[try_slot].open != 0; i++) {
+        int fd = net->sockets[MTWS__RUNNERS_MAX + try_slot].fd;
+        ptrdiff_t got = mtws__os_receive(fd, bytes, sizeof bytes);
+        if (got == -EAGAIN) return true;
+        if (got < 0) net->error = (int)-got;
+        if (got < 0) return false;
+        message.size = (size_t)got;
+        if (message.size < sizeof bytes) mtws__dns_answer(&net->dns, try_slot, message);
+    }
+    return true;
+}
+
+/* Goes on with a stream to a name server. False: it has broken. */
+MTWS_PRIVATE bool mtws__net_stream(mtws__net *net, int try_slot) {
+    mtws__socket *s = &net->sockets[MTWS__RUNNERS_MAX + try_slot];
+    if (s->writing) {
+        uint8_t out[2 * (2 + MTWS__DNS_QUERY_MAX)];
+        int error = mtws__os_connected(s->fd);
+        if (error == EINPROGRESS) return true;
+        if (error != 0) net->error = error;
+        if (error != 0) return false;
+        size_t size = mtws__dns_stream_out(&net->dns, try_slot, out);
+        ptrdiff_t put = mtws__os_send(s->fd, out + s->sent, size - s->sent);
+        if (put < 0 && put != -EAGAIN) return false;
+        if (put > 0) s->sent += (size_t)put;
+        s->writing = s->sent < size;
+    }
+    for (int i = 0; i < 2 * MTWS__NET_READS && net->dns.tries[try_slot].open != 0; i++) {
+        uint8_t *to;
+        size_t room = mtws__dns_stream_room(&net->dns, &to);
+        ptrdiff_t got = room == 0 ? 0 : mtws__os_receive(s->fd, to, room);
+        if (got == -EAGAIN) return true;
+        if (got <= 0) return false;
+        mtws__dns_stream_in(&net->dns, try_slot, (size_t)got);
+    }
+    return true;
+}
+
+/* Asks name servers: what came is read before it is judged who was silent. */
+MTWS_PRIVATE void mtws__net_ask(mtws__net *net) {
+    mtws__dns *d = &net->dns;
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX; i++) {
+        if (net->sockets[MTWS__RUNNERS_MAX + i].fd < 0) continue;
+        bool good = d->tries[i].stream ? mtws__net_stream(net, i) : mtws__net_read_answers(net, i);
+        if (!good) mtws__dns_lost(d, i);
+    }
+    int slot;
+    while (mtws__dns_next(d, net->now_us, net->random, &slot) == MTWS__DNS_SEND) {
+        mtws__net_send_questions(net, slot);
+    }
+    for (int i = 0; i < MTWS__DNS_TRIES_MAX; i++) {
+        if (d->tries[i].open == 0) mtws__net_drop(net, MTWS__RUNNERS_MAX + i);
+    }
+    for (int family = 0; family < MTWS__FAMILIES; family++) {
+        const mtws__dns_set *set = &d->sets[family];
+        if (net->taken[family] || set->count == 0) continue;
+        net->taken[family] = true;
+        for (int i = 0; i < set->count; i++) {
+            mtws__ip ip;
+            memset(&ip, 0, sizeof ip);
+            ip.six = family == MTWS__IPV6;
+            memcpy(ip.bytes, set->bytes[i], sizeof ip.bytes);
+            mtws__net_add(net, &ip);
+        }
+    }
+    if (d->outcome != MTWS__DNS_OUTCOME_ASKING) net->stage = MTWS__NET_KNOWN;
+}
+
+/* ---- connections ---------------------------------------------------------------------------- */
+
+/* This one won: the others are closed, and nobody is asked any more. */
+MTWS_PRIVATE void mtws__net_win(mtws__net *net, int slot) {
+    const mtws__ip *ip = &net->race.ips[net->sockets[slot].index];
+    net->family = ip->six ? MTWS__IPV6 : MTWS__IPV4;
+    net->fd = net->sockets[slot].fd;
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) {
+        if (i != slot) mtws__net_drop(net, i);
+    }
+    mtws__dns_finish(&net->dns, net->now_us);
+    net->stage = MTWS__NET_OPEN;
+}
+
+/* Looks how an attempt goes; an address that does not answer is given up. True: it is connected. */
+MTWS_PRIVATE bool mtws__net_judge(mtws__net *net, int slot, int error) {
+    if (error == EINPROGRESS) return false;
+    if (error == 0) {
+        mtws__net_win(net, slot);
+        return true;
+    }
+    net->error = error;
+    mtws__race_lose(&net->race, net->sockets[slot].index);
+    mtws__net_drop(net, slot);
+    return false;
+}
+
+/* Makes an attempt with an address of the race. True: it is connected at once. */
+MTWS_PRIVATE bool mtws__net_try(mtws__net *net, int index) {
+    mtws__address address;
+    int slot = 0;
+    if (net->race.running > MTWS__RUNNERS_MAX) { /* the oldest has had its time */
+        int oldest = mtws__race_oldest(&net->race);
+        while (net->sockets[slot].fd < 0 || net->sockets[slot].index != oldest) slot++;
+        mtws__net_judge(net, slot, ETIMEDOUT);
+    }
+    while (net->sockets[slot].fd >= 0) slot++;
+    MTWS_ASSERT(slot < MTWS__RUNNERS_MAX);
+    mtws__net_address(&net->race.ips[index], net->port, &address);
+    int fd = mtws__os_socket(address.storage.ss_family);
+    int error = fd < 0 ? errno : mtws__os_connect(fd, &address);
+    mtws__net_put(net, slot, fd);
+    net->sockets[slot].index = index;
+    return mtws__net_judge(net, slot, error);
+}
+
+/* Whether the answer for the family whose turn it is may still come. */
+MTWS_PRIVATE bool mtws__net_pending(const mtws__net *net) {
+    return net->stage == MTWS__NET_ASKING && mtws__dns_pending(&net->dns, net->race.turn);
+}
+
+/* Goes on with all attempts, and makes the next one where it is due. */
+MTWS_PRIVATE int mtws__net_race(mtws__net *net) {
+    for (int i = 0; i < MTWS__RUNNERS_MAX; i++) {
+        int fd = net->sockets[i].fd;
+        if (fd >= 0 && mtws__net_judge(net, i, mtws__os_connected(fd))) return 0;
+    }
+    for (;;) {
+        int index = mtws__race_next(&net->race, mtws__net_pending(net), net->now_us);
+        if (index < 0) break;
+        if (mtws__net_try(net, index)) return 0;
+    }
+    bool over = net->stage == MTWS__NET_KNOWN && net->race.running == 0 &&
+                mtws__race_due_us(&net->race, false) == UINT64_MAX;
+    if (!over) return MTWS_IO_AGAIN;
+    return net->race.count > 0 ? MTWS_ERR_CONNECT : MTWS_ERR_RESOLVE;
 }
 
 MTWS_PRIVATE int mtws__net_open(void *ctx, const char *host, uint16_t port, bool tls) {
     mtws__net *net = (mtws__net *)ctx;
     if (tls) return MTWS_ERR_TLS;
-    if (net->count == 0) {
-        net->error = mtws__os_resolve(host, port, net->addresses, &net->count);
-        if (net->error != 0) return MTWS_ERR_RESOLVE;
-        net->known = net->count;
-    }
-    int result = MTWS_ERR_CONNECT;
-    while (net->fd >= 0 || net->tried < net->count) {
-        result = mtws__net_try(net);
-        if (result != MTWS_ERR_CONNECT) break;
-    }
-    return result;
+    int result = 0;
+    if (net->stage == MTWS__NET_IDLE) result = mtws__net_begin(net, host, port);
+    if (result == 0 && net->stage == MTWS__NET_HOSTS) result = mtws__net_read_hosts(net);
+    if (result == 0 && net->stage == MTWS__NET_ASKING) mtws__net_ask(net);
+    return result != 0 ? result : mtws__net_race(net);
 }
 
 MTWS_PRIVATE ptrdiff_t mtws__net_read(void *ctx, void *out, size_t capacity) {
@@ -4636,26 +6303,84 @@ MTWS_PRIVATE ptrdiff_t mtws__net_write(void *ctx, const void *data, size_t size)
     return MTWS_IO_ERROR;
 }
 
-MTWS_PRIVATE void mtws__net_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
-    const mtws__net *net = (const mtws__net *)ctx;
-    if (net->fd < 0) return;
-    mtws_wait_fd *wait = &out->fds[out->count++];
-    wait->fd = net->fd;
-    wait->serial = net->serial;
-    wait->want_read = want_read && !net->connecting;
-    wait->want_write = want_write || net->connecting;
+/* When there is something to do although no descriptor says so; UINT64_MAX: never. */
+MTWS_PRIVATE uint64_t mtws__net_due_us(const mtws__net *net) {
+    switch (net->stage) {
+    case MTWS__NET_HOSTS: return 0;
+    case MTWS__NET_ASKING:
+    case MTWS__NET_KNOWN: break;
+    default: return UINT64_MAX;
+    }
+    uint64_t at = mtws__race_due_us(&net->race, mtws__net_pending(net));
+    return net->stage == MTWS__NET_ASKING ? mtws__min_u64(at, net->dns.due_us) : at;
 }
 
-/* Whether it is certain that there is no way to the target. Loopback needs no network. */
+MTWS_PRIVATE void mtws__net_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
+    const mtws__net *net = (const mtws__net *)ctx;
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) {
+        const mtws__socket *s = &net->sockets[i];
+        if (s->fd < 0) continue;
+        bool open = s->fd == net->fd, runner = i < MTWS__RUNNERS_MAX && !open;
+        mtws_wait_fd *wait = &out->fds[out->count++];
+        wait->fd = s->fd;
+        wait->serial = s->serial;
+        wait->want_write = open ? want_write : runner || s->writing;
+        wait->want_read = open ? want_read : !wait->want_write;
+    }
+    uint64_t due_us = mtws__net_due_us(net);
+    if (due_us == UINT64_MAX) return;
+    uint64_t left_us = due_us > net->now_us ? due_us - net->now_us : 0;
+    out->timeout_ms = (int32_t)mtws__min_u64((left_us + 999) / 1000, INT32_MAX);
+}
+
+/* Whether it is certain that there is no way to the target, or to any server that could tell where
+ * it is. Loopback needs no network. */
 MTWS_PRIVATE bool mtws__net_is_offline(const mtws__net *net) {
-    for (int i = 0; i < net->known; i++) {
-        if (mtws__os_is_loopback(&net->addresses[i])) return false;
+    mtws__address list[MTWS__RACE_MAX];
+    int count = net->known_count;
+    bool asking = count == 0 && net->asked;
+    if (net->stage == MTWS__NET_HOSTS) return false; /* it may be the loopback */
+    if (asking) count = net->dns.config.server_count;
+    for (int i = 0; i < count; i++) {
+        const mtws__ip *ip = asking ? &net->dns.config.servers[i].ip : &net->known[i];
+        mtws__net_address(ip, MTWS__DNS_PORT, &list[i]);
+        if (mtws__os_is_loopback(&list[i])) return false;
     }
     if (!mtws__os_has_interface()) return true;
-    for (int i = 0; i < net->known; i++) {
-        if (!mtws__os_unreachable(&net->addresses[i])) return false;
+    for (int i = 0; i < count; i++) {
+        if (!mtws__os_unreachable(&list[i])) return false;
     }
-    return net->known > 0;
+    return count > 0;
+}
+
+/* Why the last attempt failed, for people. */
+MTWS_PRIVATE const char *mtws__net_why(const mtws__net *net, int result) {
+    if (result == MTWS_ERR_TLS) {
+        return "this build has no TLS: give options.transport one, or use ws://";
+    }
+    if (result != MTWS_ERR_RESOLVE) return mtws__os_error_text(net->error);
+    if (net->why != NULL) return net->why;
+    switch (net->dns.outcome) {
+    case MTWS__DNS_OUTCOME_NO_NAME: return "there is no such name";
+    case MTWS__DNS_OUTCOME_NO_DATA: return "the name has no address";
+    case MTWS__DNS_OUTCOME_SILENT: return "no name server answered";
+    case MTWS__DNS_OUTCOME_FAILED: return "the name servers could not resolve it";
+    default: return mtws__os_resolve_text(net->error);
+    }
+}
+
+/* What a connect timeout waited for. */
+MTWS_PRIVATE const char *mtws__net_awaits(const mtws__net *net) {
+    bool names = net->stage == MTWS__NET_ASKING && net->race.count == 0;
+    return names ? "answer from a name server" : "connection";
+}
+
+/* Whether addresses are in use that are older than they should be, since no name server could be
+ * asked. Said once. */
+MTWS_PRIVATE bool mtws__net_is_stale(mtws__net *net) {
+    bool stale = net->asked && net->dns.stale;
+    net->dns.stale = false;
+    return stale;
 }
 
 MTWS_PRIVATE void mtws__net_transport(mtws__net *net, mtws_transport *out) {
@@ -5201,23 +6926,38 @@ MTWS_PRIVATE bool mtws__proxy_spares(const char *list, mtws__span host, uint16_t
 
 /* ==========================================================================
  * >>way
- * uses: platform, net, proxy
+ * uses: platform, random, net, proxy
  * The network as a transport of its own, in the memory of whoever wraps it. No client sweeps it, so
- * it keeps a descriptor that an event loop may know until it is opened again.
+ * a descriptor that an event loop may know stays until the first call behind one of wait.
  */
 
 typedef struct mtws__way {
     mtws__net net;
     mtws__proxy proxy;
     mtws_transport lower; /* the net, or the proxy over it */
-    int result;           /* of the last call that failed; 0: none did */
-    bool open;            /* or opening */
+    mtws__random random;
+    int result; /* of the last call that failed; 0: none did */
+    bool open;  /* or opening */
+    bool told;  /* wait has said what is open now */
     char room[MTWS_ANSWER_MAX];
 } mtws__way;
 
+MTWS_PRIVATE void mtws__way_enter(mtws__way *way) {
+    if (way->told || !way->open) mtws__net_sweep(&way->net);
+    way->told = false;
+    way->net.now_us = mtws__os_now_us();
+}
+
 MTWS_PRIVATE int mtws__way_open(void *ctx, const char *host, uint16_t port, bool tls) {
     mtws__way *way = (mtws__way *)ctx;
-    mtws__net_sweep(&way->net);
+    uint8_t seed[32];
+    mtws__way_enter(way);
+    if (!way->open && !mtws__os_entropy(seed, sizeof seed)) {
+        way->result = MTWS_ERR_ENTROPY;
+        return MTWS_ERR_ENTROPY;
+    }
+    if (!way->open) mtws__random_seed(&way->random, seed);
+    way->net.random = &way->random;
     way->result = 0;
     way->open = true;
     int result = way->lower.open(way->lower.ctx, host, port, tls);
@@ -5227,6 +6967,7 @@ MTWS_PRIVATE int mtws__way_open(void *ctx, const char *host, uint16_t port, bool
 
 MTWS_PRIVATE ptrdiff_t mtws__way_read(void *ctx, void *out, size_t capacity) {
     mtws__way *way = (mtws__way *)ctx;
+    mtws__way_enter(way);
     ptrdiff_t got = way->lower.read(way->lower.ctx, out, capacity);
     if (got < 0 && got != MTWS_IO_AGAIN) way->result = (int)got;
     return got;
@@ -5234,6 +6975,7 @@ MTWS_PRIVATE ptrdiff_t mtws__way_read(void *ctx, void *out, size_t capacity) {
 
 MTWS_PRIVATE ptrdiff_t mtws__way_write(void *ctx, const void *data, size_t size) {
     mtws__way *way = (mtws__way *)ctx;
+    mtws__way_enter(way);
     ptrdiff_t put = way->lower.write(way->lower.ctx, data, size);
     if (put < 0 && put != MTWS_IO_AGAIN) way->result = (int)put;
     return put;
@@ -5241,8 +6983,10 @@ MTWS_PRIVATE ptrdiff_t mtws__way_write(void *ctx, const void *data, size_t size)
 
 MTWS_PRIVATE void mtws__way_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
     mtws__way *way = (mtws__way *)ctx;
+    way->net.now_us = mtws__os_now_us();
     way->lower.wait(way->lower.ctx, want_read, want_write, out);
-    way->net.seen = way->net.fd >= 0;
+    mtws__net_show(&way->net);
+    way->told = true;
 }
 
 MTWS_PRIVATE void mtws__way_close(void *ctx) {
@@ -5274,8 +7018,10 @@ MTWS_PRIVATE void mtws__way_start(mtws__way *way, mtws_transport *out) {
 MTWS_PRIVATE const char *mtws__way_reason(const mtws__way *way) {
     if (way->result == 0) return "";
     if (way->result == MTWS_ERR_PROXY) return way->proxy.why;
-    if (way->result == MTWS_ERR_RESOLVE) return mtws__os_resolve_text(way->net.error);
-    if (way->result == MTWS_ERR_CONNECT) return mtws__os_error_text(way->net.error);
+    if (way->result == MTWS_ERR_RESOLVE || way->result == MTWS_ERR_CONNECT) {
+        return mtws__net_why(&way->net, way->result);
+    }
+    if (way->result == MTWS_ERR_ENTROPY) return "the system's random source failed";
     if (way->result == MTWS_ERR_TLS) return "the network has no TLS: open it with tls false";
     return way->net.error == 0 ? "end of stream" : mtws__os_error_text(way->net.error);
 }
@@ -6637,6 +8383,7 @@ typedef enum mtws__cause {
 } mtws__cause;
 
 enum {
+    MTWS__CALLS_MAX = 1024, /* to the system by one mtws_poll that does not wait: see WORK */
     MTWS__LINGER_US = 250000,
     MTWS__GAP_US = 1000000,      /* so late for a timer, nobody looked: see client_gap */
     MTWS__GAPS_MAX = 3,          /* in a row that restart deadlines without a sign of life */
@@ -7140,6 +8887,8 @@ MTWS_PRIVATE void mtws__client_judge_poison(mtws_client *ws) {
 MTWS_PRIVATE void mtws__client_end(mtws_client *ws, mtws__cause cause) {
     mtws__connection *c = &ws->connection;
     bool was_open = c->phase >= MTWS__PHASE_OPEN;
+    ws->net.now_us = ws->now_us;
+    if (c->transport_open && ws->own_net && !was_open) mtws__net_doubt(&ws->net);
     if (c->transport_open) {
         ws->in_hook = true;
         ws->transport.close(ws->transport.ctx);
@@ -7428,7 +9177,7 @@ MTWS_PRIVATE void mtws__client_where(const mtws_client *ws, char *out, size_t si
 MTWS_PRIVATE void mtws__client_aim(mtws_client *ws, const char *host, uint16_t port, bool tls) {
     /* The network is known by the addresses of whom it reaches first. */
     bool same = ws->proxy.text[0] != 0 || strcmp(ws->attempt_host, host) == 0;
-    if (!same) ws->net.known = 0;
+    if (!same) mtws__net_forget(&ws->net);
     memcpy(ws->attempt_host, host, strlen(host) + 1);
     ws->attempt_port = port;
     ws->attempt_tls = tls;
@@ -7441,12 +9190,9 @@ MTWS_PRIVATE void mtws__client_fail_attempt(mtws_client *ws, mtws_result result)
     const char *what = "the transport could not connect";
     char where[MTWS__LOG_MAX];
     bool refused = result == MTWS_ERR_PROXY && ws->proxy.why[0] != 0;
-    if (refused) {
-        what = ws->proxy.why;
-    } else if (ws->own_net && result == MTWS_ERR_RESOLVE) {
-        what = mtws__os_resolve_text(ws->net.error);
-    } else if (ws->own_net && result == MTWS_ERR_CONNECT) {
-        what = mtws__os_error_text(ws->net.error);
+    if (refused) what = ws->proxy.why;
+    else if (ws->own_net && (result == MTWS_ERR_RESOLVE || result == MTWS_ERR_CONNECT)) {
+        what = mtws__net_why(&ws->net, result);
     } else if (ws->connection.secure && mtws__tls_text(ws->tls_layer)[0] != 0) {
         what = mtws__tls_text(ws->tls_layer);
     }
@@ -7527,7 +9273,7 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     mtws__client_reset_connection(ws);
     mtws__connection *c = &ws->connection;
     char where[MTWS__LOG_MAX];
-    if (strcmp(ws->proxy.text, ws->proxy_text) != 0) ws->net.known = 0;
+    if (strcmp(ws->proxy.text, ws->proxy_text) != 0) mtws__net_forget(&ws->net);
     mtws__proxy_set(&ws->proxy, ws->proxy_text);
     mtws__client_aim(ws, ws->host, ws->port, ws->tls);
     ws->redirects = 0;
@@ -7618,10 +9364,18 @@ MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
         ws->subprotocol = "";
     }
     c->transport_open = true;
+    ws->net.now_us = ws->now_us;
+    ws->net.random = &ws->random;
     ws->in_hook = true;
     int result =
         ws->transport.open(ws->transport.ctx, ws->attempt_host, ws->attempt_port, ws->attempt_tls);
     ws->in_hook = false;
+    if (ws->own_net && mtws__net_is_stale(&ws->net)) {
+        mtws__log(ws, MTWS_LOG_WARN, "dns_stale",
+                  "no name server can say where %s is: the last addresses known are tried, though "
+                  "their time is over",
+                  ws->attempt_host);
+    }
     if (result == MTWS_IO_AGAIN) return;
     if (result != 0) {
         mtws_result failed = result == MTWS_IO_EOF || result == MTWS_IO_ERROR || result > 0
@@ -7644,7 +9398,8 @@ MTWS_PRIVATE void mtws__client_opening(mtws_client *ws) {
 MTWS_PRIVATE void mtws__client_write_request(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     c->blocked = false;
-    while (c->request_at < c->request_size && !c->output_ended && !c->blocked) {
+    for (int i = 0; i < MTWS__WRITES_PER_STEP && c->request_at < c->request_size; i++) {
+        if (c->output_ended || c->blocked) break;
         ws->in_hook = true;
         ptrdiff_t put = ws->transport.write(ws->transport.ctx, ws->request + c->request_at,
                                             c->request_size - c->request_at);
@@ -8269,10 +10024,12 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
     if (ws->now_us >= c->deadline_us) {
         if (c->phase <= MTWS__PHASE_UPGRADING) {
             char where[MTWS__LOG_MAX];
+            const char *what = "connection";
+            if (c->phase == MTWS__PHASE_UPGRADING) what = "upgrade";
+            else if (ws->own_net) what = mtws__net_awaits(&ws->net);
             mtws__client_where(ws, where, sizeof where);
             mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
-                                     "%s: no %s within options.connect_timeout_ms", where,
-                                     c->phase == MTWS__PHASE_OPENING ? "connection" : "upgrade");
+                                     "%s: no %s within options.connect_timeout_ms", where, what);
             mtws__client_end(ws, MTWS__CAUSE_FAILED);
             return;
         }
@@ -8686,6 +10443,7 @@ MTWS_PRIVATE void mtws__client_wait(mtws_client *ws, uint64_t now_us, mtws_wait 
     const mtws__connection *c = &ws->connection;
     memset(out, 0, sizeof *out);
     out->timeout_ms = -1;
+    ws->net.now_us = now_us;
     if (c->transport_open) {
         bool want_read = c->phase >= MTWS__PHASE_UPGRADING && !c->full && !c->input_ended;
         bool want_write = c->blocked && mtws__client_has_output(ws);
@@ -8724,8 +10482,10 @@ MTWS_PRIVATE void mtws__client_tick(mtws_client *ws) {
 MTWS_PRIVATE bool mtws__client_watch(mtws_client *ws) {
     ws->watched_us = ws->now_us;
     bool changed = mtws__os_watch_changed(ws->watch);
-    if (changed) ws->network_changed = true;
-    return changed;
+    if (!changed) return false;
+    ws->network_changed = true;
+    mtws__net_changed(&ws->net);
+    return true;
 }
 
 /* Poll fails, or says again and again that something is ready which then gives nothing: the wait is
@@ -8779,7 +10539,7 @@ MTWS_PRIVATE bool mtws__client_sleep(mtws_client *ws, int32_t timeout_ms) {
 /* ==========================================================================
  * >>public
  * uses: platform, bytes, names, utf8, json, random, url, http, handshake, frame, message, queue,
- *       net, proxy, way, tls, client
+ *       dns, net, proxy, way, tls, client
  * The functions of api, in its order.
  */
 
@@ -8797,6 +10557,7 @@ typedef struct mtws__layout { /* where things lie in the one block */
 } mtws__layout;
 
 /* MTWS_MEMORY_SIZE promises that these hold. */
+typedef char mtws__check_net[sizeof(mtws__net) <= MTWS__NET_SIZE ? 1 : -1];
 typedef char mtws__check_client[sizeof(mtws_client) <= MTWS__CLIENT_SIZE ? 1 : -1];
 typedef char mtws__check_entry[sizeof(mtws__entry) <= MTWS__ENTRY_SIZE ? 1 : -1];
 
@@ -8831,6 +10592,7 @@ MTWS_PRIVATE bool mtws__options_numbers(mtws_options *o) {
         {"heartbeat_timeout_ms", &o->heartbeat_timeout_ms, 5000, 1},
         {"connect_timeout_ms", &o->connect_timeout_ms, 20000, 1},
         {"close_timeout_ms", &o->close_timeout_ms, 5000, 1},
+        {"dns_timeout_ms", &o->dns_timeout_ms, 0, 0},
         {"confirm_delay_ms", &o->confirm_delay_ms, 100, MTWS_OFF},
         {"queue_ttl_ms", &o->queue_ttl_ms, MTWS_OFF, MTWS_OFF},
         {"max_redirects", &o->max_redirects, MTWS_OFF, MTWS_OFF},
@@ -8876,6 +10638,7 @@ MTWS_PRIVATE bool mtws__options_kinds_ok(const mtws_options *o) {
         int value, most;
     } kinds[] = {
         {"network", (int)o->network, MTWS_NETWORK_MANUAL},
+        {"resolver", (int)o->resolver, MTWS_RESOLVER_SYSTEM},
         {"heartbeat", (int)o->heartbeat, MTWS_HEARTBEAT_JSON},
         {"confirm", (int)o->confirm, MTWS_CONFIRM_NONE},
         {"logger.level", (int)o->logger.level, MTWS_LOG_DEBUG},
@@ -8900,6 +10663,14 @@ MTWS_PRIVATE bool mtws__options_hooks_ok(const mtws_options *o) {
            mtws__options_bad(o, "options.clock needs both of its functions, and has one");
 }
 
+MTWS_PRIVATE bool mtws__options_servers_ok(const mtws_options *o) {
+    mtws__dns_config servers;
+    mtws__dns_config_start(&servers);
+    return o->dns_servers == NULL || mtws__dns_servers_parse(o->dns_servers, &servers) ||
+           mtws__options_bad(o, "options.dns_servers takes up to three addresses as in "
+                                "\"9.9.9.9, [2620:fe::fe]:53\"");
+}
+
 /* Copies the options with their defaults. False: one of them is bad, and the log has named it. */
 MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options *o) {
     memset(o, 0, sizeof *o);
@@ -8912,7 +10683,7 @@ MTWS_PRIVATE bool mtws__options_resolve(const mtws_options *given, mtws_options 
     }
     if (o->logger.level == 0) o->logger.level = MTWS_LOG_INFO;
     return mtws__options_numbers(o) && mtws__options_sizes(o) && mtws__options_kinds_ok(o) &&
-           mtws__options_hooks_ok(o) &&
+           mtws__options_hooks_ok(o) && mtws__options_servers_ok(o) &&
            (mtws__handshake_subprotocols_ok(o->subprotocols) ||
             mtws__options_bad(o, "options.subprotocols takes names as in \"chat, superchat\": RFC "
                                  "9110's tokens, each once"));
@@ -9166,6 +10937,8 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     if (result != MTWS_OK) return result;
     ws->options.proxy = ws->proxy_text;
     mtws__net_start(&ws->net);
+    mtws__net_names(&ws->net, resolved.resolver, resolved.dns_servers, resolved.dns_timeout_ms);
+    ws->options.dns_servers = NULL;
     mtws__proxy_start(&ws->proxy, ws->answer, sizeof ws->answer);
     for (int i = 0; i < MTWS__SOURCES; i++) {
         mtws__queue_open(&ws->queues[i], base + layout.rings[i], layout.ring_size[i],
@@ -9375,7 +11148,7 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
         ws->connection.pong_flushes = 0;
     }
     event->state = ws->state;
-    ws->net.seen = ws->net.fd >= 0;
+    mtws__net_show(&ws->net);
     mtws__client_leave(ws);
     return result;
 }
@@ -9600,6 +11373,7 @@ MTWS_API mtws_result mtws_set_network(mtws_client *ws, bool online) {
     MTWS_ASSERT(!ws->in_hook);
     ws->manual_offline = !online;
     ws->network_changed = true;
+    mtws__net_changed(&ws->net);
     return MTWS_OK;
 }
 

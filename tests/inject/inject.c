@@ -35,6 +35,7 @@
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -108,6 +109,7 @@ static bool program_create(void) {
     o.max_queue_size = 16384;
     o.max_frame_size = 700;
     o.wakeable = true;
+    o.resolver = MTWS_RESOLVER_SYSTEM; /* the other one is made to fail in unit/faults.c */
     o.heartbeat = q == BEATS ? MTWS_HEARTBEAT_JSON : MTWS_HEARTBEAT_PING;
     o.hold_queue = q == HOLDS;
     o.stream_messages = q == STREAMS;
@@ -550,8 +552,10 @@ static void each_call(const scene *life, bool loop, const fault *f, const unsign
                        ever ? " for ever" : " once", sys.violation);
             if (!well || ever) continue;
             CHECK_TEXT(sys.hits == 1, "call %u never came", i);
-            CHECK_TEXT(!is_harmless(f) || prog.errors <= errors, "call %u, fault=\"%s\": an error",
-                       i, f->name);
+            /* A lie about the address that is silent makes it seem to answer. */
+            unsigned lies = life->quirk == FIRST_SILENT && f->which == POLL;
+            CHECK_TEXT(!is_harmless(f) || prog.errors <= errors + lies,
+                       "call %u, fault=\"%s\": an error", i, f->name);
         }
     }
 }

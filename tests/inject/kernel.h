@@ -740,6 +740,24 @@ static void inject_freeaddrinfo(struct addrinfo *list) {
     }
 }
 
+/* The client asks this system for names, so it reads no file. */
+static int inject_open(const char *path, int flags) {
+    (void)flags;
+    violate("%s is opened", path);
+    return -1;
+}
+
+static int inject_stat(const char *path, struct stat *out) {
+    (void)out;
+    violate("stat of %s", path);
+    return -1;
+}
+
+static unsigned inject_if_nametoindex(const char *name) {
+    violate("if_nametoindex of %s", name);
+    return 0;
+}
+
 static int inject_getifaddrs(struct ifaddrs **out) {
     const fault *f = strikes(INTERFACES);
     if (f != NULL && f->how == FAILS) return fails(f->value);

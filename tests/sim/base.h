@@ -101,6 +101,7 @@ static uint64_t rng_scale(rng *r, uint64_t low, uint64_t high)
     X(CONFIRM, "confirm up to %lld -> %lld %.0lld")                                            \
     X(LOG, "log: level %lld (hash %llx) %.0lld")                                               \
     X(ASLEEP, "the program stops polling until %lld us %.0lld%.0lld")                          \
+    X(QUESTION, "name server: asked for type %lld on descriptor %lld, how %lld")               \
     X(END, "end: %lld messages, %lld connections, how %lld")
 
 enum {
@@ -157,6 +158,7 @@ enum {
     EV_ONLINE,     /* the interfaces are back */
     EV_HANG_UP,    /* the server ends TCP after the closing handshake */
     EV_NAP,        /* the machine sleeps */
+    EV_SOCKET,     /* something comes for a socket that is no connection */
     EV_TRAIT,      /* a fault, or something else that comes again and again */
     EV_HEAL,
     EV_QUIET

@@ -149,7 +149,8 @@ static void calm(void)
 /* A number that is used again for another socket has another serial number. */
 static void note_serial(descriptor *d, uint32_t serial)
 {
-    if (d->kind == FD_STREAM && d->known_opened != d->opened) {
+    bool socket = d->kind == FD_STREAM || d->kind == FD_DEAD || d->kind == FD_DATAGRAM;
+    if (socket && d->known_opened != d->opened) {
         REQUIRE(d->known_opened == 0 || d->known != serial, "serial",
                 "another socket, and the serial number is still %u", serial);
         d->known = serial;
@@ -305,10 +306,34 @@ static void dispatch(const mtws_event *e)
     }
 }
 
+/* What one mtws_poll that does not wait may cost: see WORK in the manual. */
+static void work_begins(void)
+{
+    sim.reads = sim.writes = sim.opens = sim_sys_calls = 0;
+    sim.work_in = sim.bytes_in;
+    sim.work_out = sim.bytes_out;
+}
+
+static void check_work(void)
+{
+    if (has(T_BLOCK)) {
+        return;
+    }
+    const mtws_options *o = &sim.plan.options;
+    uint64_t in = sim.bytes_in - sim.work_in, out = sim.bytes_out - sim.work_out;
+    uint64_t rings = o->max_queue_size + MTWS_FIRST_MAX + MTWS_PART_MAX;
+    REQUIRE(sim_sys_calls <= MTWS__CALLS_MAX, "work", "%u system calls in one poll", sim_sys_calls);
+    REQUIRE(in <= o->max_message_size + MTWS__READ_AHEAD, "work", "%llu bytes read in one poll",
+            (unsigned long long)in);
+    uint64_t control = MTWS__CONTROL_ROOM * (MTWS__PONG_FLUSHES + 2);
+    REQUIRE(out <= rings + MTWS_REQUEST_MAX + control, "work",
+            "%llu bytes written in one poll", (unsigned long long)out);
+}
+
 /* mtws_poll is about to wait for something. */
 static void note_wait(void)
 {
-    sim.reads = sim.writes = sim.opens = 0;
+    work_begins();
     check_idle();
     model_waits();
 }
@@ -333,12 +358,13 @@ static bool poll_once(void)
 {
     mtws_event e;
     memset(&e, 0xee, sizeof e);
-    sim.reads = sim.writes = sim.opens = 0;
+    work_begins();
     sim.polling = true;
     conn_now()->again_before = conn_now()->again;
     sim.counts.polls++;
     int result = mtws_poll(sim.ws, &e, poll_timeout());
     sim.polling = false;
+    check_work();
     sim.polled_us = sim.now_us;
     sim.at_rest = result != 1;
     sim.idle = result == MTWS_ERR_IDLE;

@@ -686,6 +686,7 @@ static void model_state(const mtws_event *e)
     }
     sim.counts.states[e->state]++;
     sim.state = e->state;
+    sim.attempting = sim.attempting && e->state == MTWS_STATE_CONNECTING;
     sim.part_begun = false;
     sim.part_size = 0;
     if (e->previous == MTWS_STATE_ERROR) {
@@ -988,11 +989,12 @@ static void check_attempts(void)
     }
     uint64_t slack = 2 * lateness_us();
     bool held = conn_held(c);
-    if (held && c->opened_us == NEVER) {
+    if ((held && c->opened_us == NEVER) || (!held && sim.attempting)) {
         uint64_t from = most(sim.attempt_us, sim.woken_us);
         overdue("connect timeout", from, from + patience(connect_timeout_us()) + slack);
     }
-    if (sim.state == MTWS_STATE_RECONNECTING && !held && sim.retry_us != NEVER) {
+    if (sim.state == MTWS_STATE_RECONNECTING && !held && !sim.attempting
+        && sim.retry_us != NEVER) {
         uint64_t from = most(sim.retry_us, sim.woken_us);
         overdue("retry", from, from + slack);
     }

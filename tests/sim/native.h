@@ -46,6 +46,7 @@ static int sys_open(int kind)
             sim.fds[i].opened++;
             sim.fds[i].serial = 0;
             sim.fds[i].count = sim.fds[i].left_poll = 0;
+            memset(sim.fds[i].answers, 0, sizeof sim.fds[i].answers);
             return FD_BASE + i;
         }
     }
@@ -74,39 +75,67 @@ static ssize_t sim_sys_getrandom(void *out, size_t size, unsigned flags)
 
 /* ---- names and interfaces -------------------------------------------------------------------- */
 
-enum { ADDRESSES_MAX = 3 };
-
 static int sim_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                                struct addrinfo **out)
 {
-    static struct addrinfo list[ADDRESSES_MAX];
-    static struct sockaddr_in addresses[ADDRESSES_MAX];
     (void)service;
     (void)hints;
-    attempt_starts();
-    REQUIRE(strcmp(host, sim.open_host) == 0, "open", "a look-up of %s", host);
-    if (strikes(T_SYS_ERRORS) || sim.interfaces_down) {
-        allow_attempt(MTWS_ERR_RESOLVE);
-        return EAI_AGAIN;
-    }
-    size_t count = 1 + sim.port % ADDRESSES_MAX;
-    memset(list, 0, sizeof list);
-    memset(addresses, 0, sizeof addresses);
-    for (size_t i = 0; i < count; i++) {
-        addresses[i].sin_family = AF_INET;
-        addresses[i].sin_addr.s_addr = htonl(0x0a000001u + (uint32_t)i);
-        list[i].ai_family = AF_INET;
-        list[i].ai_addrlen = sizeof addresses[i];
-        list[i].ai_addr = (struct sockaddr *)(void *)&addresses[i];
-        list[i].ai_next = i + 1 < count ? &list[i + 1] : NULL;
-    }
-    *out = list;
-    return 0;
+    (void)out;
+    violate("names", "getaddrinfo of %s", host);
+    return EAI_FAIL;
 }
 
 static void sim_sys_freeaddrinfo(struct addrinfo *list)
 {
     (void)list;
+}
+
+static unsigned sim_sys_if_nametoindex(const char *name)
+{
+    (void)name;
+    return 1;
+}
+
+/* That hosts is opened is the first that an attempt does. */
+static int sim_sys_open(const char *path, int flags)
+{
+    bool hosts = strcmp(path, "/etc/hosts") == 0;
+    REQUIRE(hosts || strcmp(path, "/etc/resolv.conf") == 0, "names", "%s is opened", path);
+    REQUIRE((flags & O_CLOEXEC) != 0 && (flags & O_NONBLOCK) != 0, "descriptor", "open of %s",
+            path);
+    if (hosts) {
+        attempt_starts();
+        sim.attempting = true;
+    }
+    if (hosts && strikes(T_SYS_ERRORS)) {
+        return sys_fail(EMFILE); /* as if the file were not there */
+    }
+    int fd = sys_open(FD_FILE);
+    sim.fds[fd - FD_BASE].is_hosts = hosts;
+    return fd;
+}
+
+static int sim_sys_stat(const char *path, struct stat *out)
+{
+    REQUIRE(strcmp(path, "/etc/resolv.conf") == 0, "names", "stat of %s", path);
+    memset(out, 0, sizeof *out);
+    out->st_size = (off_t)strlen(file_text(false));
+    out->st_ino = 4711;
+    return 0;
+}
+
+static ssize_t file_read(descriptor *d, void *out, size_t size)
+{
+    const char *text = file_text(d->is_hosts);
+    size_t left = strlen(text) - (size_t)d->count;
+    if (interrupted()) {
+        return sys_fail(EINTR);
+    }
+    size = size < left ? size : left;
+    memcpy(out, text + d->count, size);
+    d->count += size;
+    sim.progress++;
+    return (ssize_t)size;
 }
 
 static int sim_sys_getifaddrs(struct ifaddrs **out)
@@ -141,10 +170,10 @@ static char *sim_sys_getenv(const char *name)
 static int sim_sys_socket(int family, int type, int protocol)
 {
     (void)protocol;
-    bool stream = family == AF_INET && (type & SOCK_STREAM) != 0 && (type & SOCK_DGRAM) == 0;
+    bool stream = family != AF_NETLINK && (type & SOCK_STREAM) != 0 && (type & SOCK_DGRAM) == 0;
     REQUIRE((type & SOCK_CLOEXEC) != 0, "descriptor", "a descriptor that exec keeps");
-    if (stream && strikes(T_SYS_ERRORS)) {
-        allow_attempt(MTWS_ERR_CONNECT);
+    if (family != AF_NETLINK && strikes(T_SYS_ERRORS)) {
+        allow_attempt(stream ? MTWS_ERR_CONNECT : MTWS_ERR_RESOLVE);
         return sys_fail(EMFILE);
     }
     int fd = sys_open(family == AF_NETLINK ? FD_NETLINK : stream ? FD_STREAM : FD_DATAGRAM);
@@ -162,15 +191,41 @@ static int sim_sys_bind(int fd, const struct sockaddr *address, socklen_t size)
     return 0;
 }
 
+/* A stream to where nobody is. */
+static int connect_dead(descriptor *d, bool six)
+{
+    d->kind = FD_DEAD;
+    d->refused_us = NEVER;
+    allow_attempt(MTWS_ERR_CONNECT);
+    if (six && sim.open_port % 5 == 4) {
+        return sys_fail(ENETUNREACH);
+    }
+    if (sim.open_port % 5 == 3) {
+        d->refused_us = sim.now_us + 2 * sim.plan.latency_us;
+        plan_event(d->refused_us, EV_SOCKET, 0, 0);
+    } else {
+        allow_attempt(MTWS_ERR_TIMEOUT);
+    }
+    return sys_fail(EINPROGRESS);
+}
+
 static int sim_sys_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
-    (void)address;
     (void)size;
     descriptor *d = sys_descriptor(fd, FD_FREE);
+    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
+    bool six = address->sa_family == AF_INET6;
+    if (d->kind == FD_DATAGRAM && sim.interfaces_down) {
+        allow_attempt(MTWS_ERR_RESOLVE);
+        return sys_fail(ENETUNREACH);
+    }
     if (d->kind == FD_DATAGRAM) {
-        return sim.interfaces_down ? sys_fail(ENETUNREACH) : 0;
+        return 0;
     }
     REQUIRE(d->kind == FD_STREAM && d->serial == 0, "descriptor", "a second connect of %d", fd);
+    if (six || in->sin_addr.s_addr != htonl(REAL_IP)) {
+        return connect_dead(d, six);
+    }
     REQUIRE(!conn_held(conn_now()), "descriptor", "two connections at a time");
     conn *c = conn_start();
     d->serial = c->serial;
@@ -195,8 +250,13 @@ static int sim_sys_setsockopt(int fd, int level, int name, const void *value, so
 
 static int sim_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 {
+    int error = ECONNREFUSED;
+    if (sys_descriptor(fd, FD_FREE)->kind == FD_DEAD) {
+        memcpy(value, &error, sizeof error);
+        return 0;
+    }
     conn *c = sys_conn(fd);
-    int error = 0;
+    error = 0;
     REQUIRE(level == SOL_SOCKET && name == SO_ERROR && *size == sizeof error, "descriptor",
             "getsockopt of %d", name);
     if (c->stage == STAGE_REFUSED) {
@@ -208,6 +268,19 @@ static int sim_sys_getsockopt(int fd, int level, int name, void *value, socklen_
     }
     memcpy(value, &error, sizeof error);
     return 0;
+}
+
+static ssize_t datagram_read(descriptor *d, void *out, size_t size)
+{
+    name_answer *a = names_ready(d);
+    if (a == NULL) {
+        return sys_fail(EAGAIN);
+    }
+    REQUIRE(size >= a->size, "names", "no room for an answer of %u bytes", a->size);
+    memcpy(out, a->data, a->size);
+    a->at_us = 0;
+    sim.progress++;
+    return (ssize_t)a->size;
 }
 
 static ssize_t sim_sys_recv(int fd, void *out, size_t size, int flags)
@@ -225,6 +298,9 @@ static ssize_t sim_sys_recv(int fd, void *out, size_t size, int flags)
         sim.progress += waits > 0;
         return lost ? sys_fail(ENOBUFS) : waits > 0 ? 16 : sys_fail(EAGAIN);
     }
+    if (d->kind == FD_DATAGRAM) {
+        return datagram_read(d, out, size);
+    }
     conn *c = sys_conn(fd);
     REQUIRE(c->stage == STAGE_UP && size > 0, "transport", "a read out of place");
     ptrdiff_t got = conn_read(c, (uint8_t *)out, size);
@@ -238,9 +314,17 @@ static ssize_t sim_sys_recv(int fd, void *out, size_t size, int flags)
 
 static ssize_t sim_sys_send(int fd, const void *data, size_t size, int flags)
 {
+    descriptor *d = sys_descriptor(fd, FD_FREE);
+    if (d->kind == FD_DATAGRAM) {
+        if (interrupted()) {
+            return sys_fail(EINTR);
+        }
+        names_asked(d, fd, (const uint8_t *)data, size);
+        return (ssize_t)size;
+    }
     conn *c = sys_conn(fd);
     REQUIRE((flags & MSG_NOSIGNAL) != 0, "descriptor", "send may raise SIGPIPE");
-    REQUIRE(++sim.writes <= WRITES_MAX + 4096, "work", "%u writes in one poll", sim.writes);
+    REQUIRE(++sim.writes <= WRITES_MAX, "work", "%u writes in one poll", sim.writes);
     REQUIRE(c->stage == STAGE_UP && size > 0 && !c->out_shut, "transport", "a write out of place");
     if (interrupted()) {
         return sys_fail(EINTR);
@@ -263,6 +347,11 @@ static int sim_sys_ioctl(int fd, unsigned long request, int *out)
 
 static int sim_sys_shutdown(int fd, int how)
 {
+    descriptor *d = sys_descriptor(fd, FD_FREE);
+    if (d->kind == FD_DEAD || d->kind == FD_DATAGRAM) {
+        d->left_poll = sim.counts.polls;
+        return 0;
+    }
     conn *c = sys_conn(fd);
     if (how == SHUT_WR) {
         c->out_shut = true;
@@ -280,8 +369,10 @@ static int sim_sys_shutdown(int fd, int how)
 static int sim_sys_close(int fd)
 {
     descriptor *d = sys_descriptor(fd, FD_FREE);
-    for (int i = 0; i < sim.wait.count && d->kind == FD_STREAM && !has(T_BLOCK); i++) {
-        bool known = sim.wait.fds[i].fd == fd && sim.wait.fds[i].serial == d->known;
+    bool socket = d->kind == FD_STREAM || d->kind == FD_DEAD || d->kind == FD_DATAGRAM;
+    for (int i = 0; i < sim.wait.count && socket && !has(T_BLOCK); i++) {
+        bool known = sim.wait.fds[i].fd == fd && sim.wait.fds[i].serial == d->known
+                     && d->known_opened == d->opened;
         REQUIRE(!known || sim.destroying || (d->left_poll > 0 && d->left_poll < sim.counts.polls),
                 "descriptor", "descriptor %d is closed, and the event loop waits for it", fd);
     }
@@ -314,8 +405,12 @@ static ssize_t sim_sys_write(int fd, const void *data, size_t size)
 
 static ssize_t sim_sys_read(int fd, void *out, size_t size)
 {
-    descriptor *d = sys_descriptor(fd, FD_EVENT);
-    REQUIRE(size >= sizeof d->count, "descriptor", "a read of %zu bytes", size);
+    descriptor *d = sys_descriptor(fd, FD_FREE);
+    if (d->kind == FD_FILE) {
+        return file_read(d, out, size);
+    }
+    REQUIRE(d->kind == FD_EVENT && size >= sizeof d->count, "descriptor", "a read of %zu bytes",
+            size);
     if (d->count == 0) {
         return sys_fail(EAGAIN);
     }
@@ -330,7 +425,13 @@ static short descriptor_events(int fd)
 {
     const conn *c = NULL;
     if (fd >= FD_BASE && fd < FD_BASE + FDS_MAX) {
-        const descriptor *d = sys_descriptor(fd, FD_FREE);
+        descriptor *d = sys_descriptor(fd, FD_FREE);
+        if (d->kind == FD_DEAD) {
+            return sim.now_us >= d->refused_us ? POLLOUT | POLLERR | POLLHUP : 0;
+        }
+        if (d->kind == FD_DATAGRAM) {
+            return names_ready(d) != NULL ? POLLIN : 0;
+        }
         if (d->kind == FD_EVENT || d->kind == FD_NETLINK) {
             return d->count > 0 ? POLLIN : 0;
         }

@@ -99,7 +99,11 @@
     X(NO_CONFIRM_PING, "no Pings but heartbeats", 8, 'H')                 \
     X(LARGE, "large limits", 8, 'H')                                      \
     X(DEBUG_LOG, "log level DEBUG", 25, 'H')                              \
-    X(ECHO_SECRETS, "a server that repeats secrets", 20, 'H')
+    X(ECHO_SECRETS, "a server that repeats secrets", 20, 'H')             \
+    X(NAMES_SILENT, "name servers that do not answer", 10, 'F')           \
+    X(NAMES_FAIL, "name servers that can't say", 10, 'F')                 \
+    X(NAMES_SLOW, "name servers that are slow", 15, 'F')                  \
+    X(HOSTS, "names from the hosts file", 20, 'H')
 
 enum {
 #define X(name, text, percent, kind) T_##name,

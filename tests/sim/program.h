@@ -436,7 +436,7 @@ static void program_now_and_then(int trait)
         trace(TRACE_CALL, CALL_RETRY, (uint64_t)(int64_t)result, 0);
         REQUIRE(result == (may ? MTWS_OK : MTWS_ERR_STATE), "retry",
                 "mtws_retry_now gives %d in state %d", result, sim.state);
-        sim.retry_asked = may && !conn_held(conn_now());
+        sim.retry_asked = may && !conn_held(conn_now()) && !sim.attempting;
     }
 }
 

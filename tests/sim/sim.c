@@ -12,6 +12,8 @@
 #define _DEFAULT_SOURCE 1
 
 /* What mtws.h includes itself, for the prototypes in sys.h. */
+#include <ctype.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/netlink.h>
 #include <net/if.h>
@@ -22,6 +24,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -63,6 +66,8 @@ static void sim_free(void *block);
 #include "transport.h"
 
 #include "program.h"
+
+#include "names.h"
 
 #include "native.h"
 

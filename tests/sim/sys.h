@@ -4,7 +4,9 @@
 #ifndef MTWS_SIM_SYS_H_INCLUDED
 #define MTWS_SIM_SYS_H_INCLUDED
 
-#define MTWS_SYS(name) sim_sys_##name
+static unsigned sim_sys_calls; /* within one mtws_poll */
+
+#define MTWS_SYS(name) (sim_sys_calls++, sim_sys_##name)
 
 static int sim_sys_clock_gettime(clockid_t id, struct timespec *out);
 static ssize_t sim_sys_getrandom(void *out, size_t size, unsigned flags);
@@ -23,6 +25,9 @@ static int sim_sys_shutdown(int fd, int how);
 static int sim_sys_close(int fd);
 static int sim_sys_eventfd(unsigned count, int flags);
 static int sim_sys_nanosleep(const struct timespec *time, struct timespec *left);
+static int sim_sys_open(const char *path, int flags);
+static int sim_sys_stat(const char *path, struct stat *out);
+static unsigned sim_sys_if_nametoindex(const char *name);
 static int sim_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                                struct addrinfo **out);
 static void sim_sys_freeaddrinfo(struct addrinfo *list);

@@ -3,8 +3,7 @@
 #ifndef MTWS_SIM_TRANSPORT_H_INCLUDED
 #define MTWS_SIM_TRANSPORT_H_INCLUDED
 
-/* Calls within one mtws_poll: what it does is bounded, whatever the server sends. The writes are
- * many where each takes one byte of the request. */
+/* Calls within one mtws_poll: what it does is bounded, whatever the server sends. */
 enum { READS_MAX = 200, WRITES_MAX = 1200, OPENS_MAX = 2 };
 
 static conn *hook_conn(void)
@@ -301,8 +300,7 @@ static ptrdiff_t hook_write(void *ctx, const void *data, size_t size)
 {
     (void)ctx;
     conn *c = hook_conn();
-    unsigned bound = c->tap.upgraded ? WRITES_MAX : WRITES_MAX + 4096;
-    REQUIRE(++sim.writes <= bound, "work", "%u writes in one poll", sim.writes);
+    REQUIRE(++sim.writes <= WRITES_MAX, "work", "%u writes in one poll", sim.writes);
     REQUIRE(sim.polling && c->stage == STAGE_UP && size > 0, "transport", "a write out of place");
     conn_check_again(c, data, size);
     ptrdiff_t put = conn_write(c, (const uint8_t *)data, size);

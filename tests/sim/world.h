@@ -175,8 +175,16 @@ typedef struct conn {
     out_item items[OUT_ITEMS_MAX]; /* stays last: it is not cleared */
 } conn;
 
-enum { FD_FREE, FD_STREAM, FD_DATAGRAM, FD_NETLINK, FD_EVENT };
-enum { FD_BASE = 50, FDS_MAX = 12, HOOK_FD = 100 };
+/* FD_DEAD: a stream to an address that nobody is at. */
+enum { FD_FREE, FD_STREAM, FD_DEAD, FD_DATAGRAM, FD_FILE, FD_NETLINK, FD_EVENT };
+enum { FD_BASE = 50, FDS_MAX = 24, HOOK_FD = 100, ANSWERS_MAX = 2 };
+
+/* What a name server has said, on its way. */
+typedef struct name_answer {
+    uint64_t at_us; /* 0: none */
+    uint32_t size;
+    uint8_t data[160];
+} name_answer;
 
 typedef struct descriptor {
     uint8_t kind;
@@ -185,7 +193,11 @@ typedef struct descriptor {
     uint32_t known;        /* the serial number that mtws_get_wait gave for it */
     uint32_t known_opened; /* when */
     uint64_t left_poll;    /* the poll in which the client was done with it */
-    uint64_t count;        /* of wake-ups, or of network changes that nobody has read */
+    uint64_t count;        /* of wake-ups, or of network changes that nobody has read, or of a file's
+                              bytes that were read */
+    bool is_hosts;         /* of a file */
+    uint64_t refused_us;   /* when a dead address answers; NEVER: not at all */
+    name_answer answers[ANSWERS_MAX];
 } descriptor;
 
 enum { CLASS_MAIN, CLASS_FIRST, CLASS_PARTS, CLASSES };
@@ -245,6 +257,7 @@ typedef struct world {
     uint32_t attempts;
     uint32_t attempt_allowed; /* results with which the present one may end */
     uint64_t attempt_us;
+    bool attempting; /* over the client's own TCP: a name is looked up, or addresses are tried */
     uint64_t online_us; /* when it was seen that waiting is over */
     bool in_vain;       /* a reconnecting attempt did not open */
     bool handled;       /* a handler was called */
@@ -329,6 +342,7 @@ typedef struct world {
 
     /* Work. */
     unsigned reads, writes, opens; /* in this poll */
+    uint64_t work_in, work_out;    /* bytes before it */
     bool polling;
     uint64_t progress; /* changes with every byte and event */
     uint64_t idle_progress, idle_polls, idle_since_us;

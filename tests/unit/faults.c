@@ -5,7 +5,9 @@
 #define _DEFAULT_SOURCE
 #endif
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -19,6 +21,7 @@
 #include <sys/random.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,15 +31,15 @@
 /* clang-format off */
 typedef enum call {
     CLOCK, RANDOM, SOCKET, OPTION, CONNECT, POLL, ASK, RECV, SEND, IOCTL, SHUTDOWN, CLOSE,
-    WAKE_OPEN, WRITE, READ, BIND, INTERFACES, RESOLVE, MALLOC, NAP, CALLS
+    WAKE_OPEN, WRITE, READ, BIND, INTERFACES, RESOLVE, OPEN, STAT, INDEX, MALLOC, NAP, CALLS
 } call;
 /* clang-format on */
 
 static const char *const call_names[CALLS] = {
-    "clock_gettime", "getrandom", "socket",     "setsockopt",  "connect", "poll",    "getsockopt",
-    "recv",          "send",      "ioctl",      "shutdown",    "close",   "eventfd", "write",
-    "read",          "bind",      "getifaddrs", "getaddrinfo", "malloc",
-    "nanosleep"};
+    "clock_gettime", "getrandom", "socket",         "setsockopt", "connect",    "poll",
+    "getsockopt",    "recv",      "send",           "ioctl",      "shutdown",   "close",
+    "eventfd",       "write",     "read",           "bind",       "getifaddrs", "getaddrinfo",
+    "open",          "stat",      "if_nametoindex", "malloc",     "nanosleep"};
 
 enum { FDS = 4096 };
 
@@ -143,10 +146,17 @@ static int fault_getsockopt(int fd, int level, int option, void *value, socklen_
     return result;
 }
 
+/* Whether the descriptor is a socket that keeps messages whole. */
+static bool is_datagram(int fd) {
+    int type = 0;
+    socklen_t size = (socklen_t)sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
+}
+
 static ssize_t fault_recv(int fd, void *out, size_t size, int flags) {
     if (faults_due(RECV)) return -1;
     if (faults_stutter(&faults.recv_said[fd])) return -1;
-    if (faults.most > 0 && size > faults.most) size = faults.most;
+    if (faults.most > 0 && size > faults.most && !is_datagram(fd)) size = faults.most;
     return recv(fd, out, size, flags);
 }
 
@@ -154,7 +164,7 @@ static ssize_t fault_send(int fd, const void *data, size_t size, int flags) {
     faults.send_flags = flags;
     if (faults_due(SEND)) return -1;
     if (faults_stutter(&faults.send_said[fd])) return -1;
-    if (faults.most > 0 && size > faults.most) size = faults.most;
+    if (faults.most > 0 && size > faults.most && !is_datagram(fd)) size = faults.most;
     return send(fd, data, size, flags);
 }
 
@@ -220,6 +230,28 @@ static void fault_freeaddrinfo(struct addrinfo *list) {
 
 static char *fault_getenv(const char *name) { return getenv(name); }
 
+/* The files that the library reads are the test's own: "hosts" and "resolv.conf" in this folder. */
+static char files_at[64];
+
+static const char *file_path(const char *path) {
+    static char own[128];
+    const char *name = strrchr(path, '/');
+    snprintf(own, sizeof own, "%s%s", files_at, name == NULL ? path : name);
+    return own;
+}
+
+static int fault_open(const char *path, int flags) {
+    return faults_due(OPEN) ? -1 : faults_opened(open(file_path(path), flags));
+}
+
+static int fault_stat(const char *path, struct stat *out) {
+    return faults_due(STAT) ? -1 : stat(file_path(path), out);
+}
+
+static unsigned fault_if_nametoindex(const char *name) {
+    return faults_due(INDEX) ? 0 : if_nametoindex(name);
+}
+
 static void *fault_malloc(size_t size) { return faults_due(MALLOC) ? NULL : malloc(size); }
 
 #define MTWS_SYS(name) fault_##name
@@ -229,6 +261,7 @@ static void *fault_malloc(size_t size) { return faults_due(MALLOC) ? NULL : mall
 #include "../../mtws.h"
 
 #include "loopback.h"
+#include "message_of.h"
 
 /* ---- the platform room, function by function ------------------------------------------------- */
 
@@ -494,49 +527,76 @@ static void unreachable(void) {
     faults_plan(SOCKET, 1, 1, EMFILE);
     CHECK(!mtws__os_unreachable(&address));
     CHECK_UINT(faults_open_count(), 0);
-    /* A target counts as offline only where every address of it is unreachable. */
-    mtws__net net;
-    mtws__net_start(&net);
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&address.storage;
-    in->sin_addr.s_addr = htonl(0xc0000201);
-    net.known = 2;
-    net.addresses[0] = net.addresses[1] = address;
-    struct ifaddrs one;
-    memset(&one, 0, sizeof one);
-    one.ifa_flags = IFF_UP | IFF_RUNNING;
-    one.ifa_addr = (struct sockaddr *)(void *)&address.storage;
-    faults_plan(CONNECT, 1, 99, ENETUNREACH);
-    faults.interfaces = &one;
-    CHECK(mtws__net_is_offline(&net));
-    faults_plan(CONNECT, 1, 1, ENETUNREACH);
-    faults.interfaces = &one;
-    CHECK(!mtws__net_is_offline(&net));
-    faults_plan(CONNECT, 1, 99, EACCES);
-    faults.interfaces = &one;
-    CHECK(!mtws__net_is_offline(&net));
-    faults_plan(CONNECT, 1, 99, ENETUNREACH);
-    faults.interfaces = &one;
-    net.addresses[1] = loopback_address(9);
-    CHECK(!mtws__net_is_offline(&net));
-    net.known = 0; /* before the name is known */
-    CHECK(!mtws__net_is_offline(&net));
+    errno = ENETUNREACH; /* of a call before */
+    faults_plan(SOCKET, 1, 1, EMFILE);
+    CHECK_INT(mtws__os_datagram(&address), -1);
+    CHECK_INT(errno, EMFILE);
+    faults_plan(CONNECT, 1, 1, EHOSTUNREACH);
+    CHECK_INT(mtws__os_datagram(&address), -1);
+    CHECK_INT(errno, EHOSTUNREACH);
 }
 
-/* Ten addresses of which some are of no use: the first eight that are. */
+/* A target counts as offline only where every address of it is unreachable; one whose addresses are
+ * not known, where no server that knows them can be reached. */
+static void offline(void) {
+    mtws__net net;
+    mtws__ip far_away;
+    struct ifaddrs one;
+    struct sockaddr_in in;
+    memset(&one, 0, sizeof one);
+    memset(&in, 0, sizeof in);
+    in.sin_family = AF_INET;
+    one.ifa_flags = IFF_UP | IFF_RUNNING;
+    one.ifa_addr = (struct sockaddr *)(void *)&in;
+    mtws__ip_parse(mtws__span_of("192.0.2.1"), &far_away);
+    for (int asked = 0; asked < 2; asked++) {
+        mtws__ip *second = asked ? &net.dns.config.servers[1].ip : &net.known[1];
+        mtws__net_start(&net);
+        net.asked = asked;
+        for (int i = 0; i < 2; i++) {
+            if (asked) mtws__dns_config_server(&net.dns.config, &far_away, 53);
+            else net.known[net.known_count++] = far_away;
+        }
+        faults_plan(CONNECT, 1, 99, ENETUNREACH);
+        faults.interfaces = &one;
+        CHECK(mtws__net_is_offline(&net));
+        faults_plan(CONNECT, 1, 1, ENETUNREACH);
+        faults.interfaces = &one;
+        CHECK(!mtws__net_is_offline(&net));
+        faults_plan(CONNECT, 1, 99, EACCES);
+        faults.interfaces = &one;
+        CHECK(!mtws__net_is_offline(&net));
+        faults_plan(CONNECT, 1, 99, ENETUNREACH);
+        faults.interfaces = &one;
+        second->bytes[0] = 127;
+        CHECK(!mtws__net_is_offline(&net));
+        second->bytes[0] = 192;
+        net.stage = MTWS__NET_HOSTS; /* it may be found there, and be the loopback */
+        CHECK(!mtws__net_is_offline(&net));
+    }
+    mtws__net_start(&net); /* before anything is known */
+    faults_plan(CONNECT, 1, 99, ENETUNREACH);
+    faults.interfaces = &one;
+    CHECK(!mtws__net_is_offline(&net));
+    CHECK_UINT(faults_open_count(), 0);
+}
+
+/* Addresses of which some are of no use: the first that are, as many as there is room for. */
 static void resolving(void) {
-    static struct addrinfo list[12];
-    static struct sockaddr_in6 addresses[12];
+    enum { LIST = 20 };
+    static struct addrinfo list[LIST];
+    static struct sockaddr_in6 addresses[LIST];
     mtws__address out[MTWS__ADDRESSES_MAX + 1];
     int count = -1;
     memset(out, 0x5a, sizeof out);
-    for (size_t i = 0; i < 12; i++) {
+    for (size_t i = 0; i < LIST; i++) {
         bool six = i % 2 == 1;
         list[i].ai_family = i == 0 ? AF_UNIX : six ? AF_INET6 : AF_INET;
         list[i].ai_addrlen =
             (socklen_t)(six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
         if (i == 2) list[i].ai_addrlen = (socklen_t)sizeof(struct sockaddr_storage) + 1;
         list[i].ai_addr = (struct sockaddr *)(void *)&addresses[i];
-        list[i].ai_next = i < 11 ? &list[i + 1] : NULL;
+        list[i].ai_next = i + 1 < LIST ? &list[i + 1] : NULL;
         addresses[i].sin6_family = (sa_family_t)list[i].ai_family;
         addresses[i].sin6_flowinfo = (uint32_t)i; /* where an IPv4 address lies */
     }
@@ -560,6 +620,105 @@ static void resolving(void) {
     CHECK_UINT(faults.lists_freed, 0);
 }
 
+/* MTWS_RESOLVER_SYSTEM: its addresses go into the race, its error becomes the reason. */
+static void asking_the_system(void) {
+    struct addrinfo list[2];
+    struct sockaddr_in6 six;
+    struct sockaddr_in four;
+    mtws__net net;
+    memset(list, 0, sizeof list);
+    memset(&six, 0, sizeof six);
+    memset(&four, 0, sizeof four);
+    four.sin_family = AF_INET;
+    four.sin_addr.s_addr = htonl(0x7f000001);
+    six.sin6_family = AF_INET6;
+    six.sin6_addr.s6_addr[0] = 0xfe;
+    six.sin6_addr.s6_addr[1] = 0x80;
+    six.sin6_scope_id = 42;
+    list[0].ai_family = AF_INET6;
+    list[0].ai_addrlen = (socklen_t)sizeof six;
+    list[0].ai_addr = (struct sockaddr *)(void *)&six;
+    list[0].ai_next = &list[1];
+    list[1].ai_family = AF_INET;
+    list[1].ai_addrlen = (socklen_t)sizeof four;
+    list[1].ai_addr = (struct sockaddr *)(void *)&four;
+    faults_plan(CONNECT, 1, 99, ENETUNREACH);
+    faults.addresses = list;
+    mtws__net_start(&net);
+    mtws__net_names(&net, MTWS_RESOLVER_SYSTEM, NULL, 0);
+    CHECK_INT(mtws__net_open(&net, "h.local", 80, false), MTWS_ERR_CONNECT);
+    CHECK_INT(net.known_count, 2);
+    CHECK(net.known[0].six && !net.known[1].six);
+    CHECK_STR(net.known[0].zone, "42");
+    CHECK_UINT(faults.counts[CONNECT], 2);
+    CHECK_UINT(faults.counts[OPEN], 0);
+    CHECK_STR(mtws__net_why(&net, MTWS_ERR_CONNECT), "network is unreachable");
+    mtws__net_close(&net);
+    faults_plan(RESOLVE, 1, 1, EAI_AGAIN);
+    CHECK_INT(mtws__net_open(&net, "h.local", 80, false), MTWS_ERR_RESOLVE);
+    CHECK_STR(mtws__net_why(&net, MTWS_ERR_RESOLVE), gai_strerror(EAI_AGAIN));
+    mtws__net_close(&net);
+    CHECK_UINT(faults_open_count(), 0);
+}
+
+static void zones(void) {
+    static const uint8_t bytes[16] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    mtws__address address;
+    uint8_t back[16];
+    uint32_t zone;
+    faults_reset();
+    mtws__os_address(&address, true, bytes, "", 80);
+    CHECK(mtws__os_address_bytes(&address, back, &zone));
+    CHECK_MEM(back, bytes, 16);
+    CHECK_UINT(zone, 0);
+    mtws__os_address(&address, true, bytes, "17", 80);
+    mtws__os_address_bytes(&address, back, &zone);
+    CHECK_UINT(zone, 17);
+    CHECK_UINT(faults.counts[INDEX], 0);
+    mtws__os_address(&address, true, bytes, "lo", 80);
+    mtws__os_address_bytes(&address, back, &zone);
+    CHECK_UINT(zone, if_nametoindex("lo"));
+    faults_plan(INDEX, 1, 1, ENODEV);
+    mtws__os_address(&address, true, bytes, "1x", 80);
+    mtws__os_address_bytes(&address, back, &zone);
+    CHECK_UINT(zone, 0);
+    mtws__os_address(&address, false, bytes, "", 80);
+    CHECK(!mtws__os_address_bytes(&address, back, &zone));
+    CHECK_MEM(back, bytes, 4);
+    CHECK_UINT(back[4], 0);
+}
+
+static void files(void) {
+    mtws__stamp stamp, again;
+    uint8_t bytes[64];
+    faults_reset();
+    CHECK(mtws__os_file_stamp("/etc/hosts", &stamp));
+    CHECK(mtws__os_file_stamp("/etc/hosts", &again));
+    CHECK_MEM(&stamp, &again, sizeof stamp);
+    CHECK(!mtws__os_file_stamp("/etc/nothing", &again));
+    memset(&stamp, 0, sizeof stamp);
+    CHECK_MEM(&stamp, &again, sizeof stamp);
+    faults_plan(STAT, 1, 1, EACCES);
+    CHECK(!mtws__os_file_stamp("/etc/hosts", &again));
+    CHECK_INT(mtws__os_config_open("/etc/nothing"), -1);
+    static const struct {
+        unsigned upto;
+        int error;
+        bool good;
+    } rows[] = {{0, 0, true},       {1, EINTR, true}, {15, EINTR, true},
+                {16, EINTR, false}, {1, EIO, false},  {1, EISDIR, false}};
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        test_context("row %zu", i);
+        faults_plan(READ, 1, rows[i].upto, rows[i].error);
+        int fd = mtws__os_config_open("/etc/hosts");
+        CHECK(fd >= 0 && loopback_is_cloexec(fd));
+        ptrdiff_t got = mtws__os_file_read(fd, bytes, sizeof bytes);
+        CHECK(rows[i].good ? got > 0 : got == -rows[i].error);
+        mtws__os_close(fd);
+    }
+    CHECK_UINT(faults_open_count(), 0);
+}
+
 /* FAULTS row 50: whatever the first address answers, the second is tried; the last error is
  * told. */
 static void next_address(void) {
@@ -573,20 +732,26 @@ static void next_address(void) {
             call which = kind == 0 ? CONNECT : SOCKET;
             for (int upto = 1; upto <= 2; upto++) {
                 mtws__net net;
+                mtws__ip ip;
                 mtws__net_start(&net);
-                net.addresses[0] = net.addresses[1] = loopback_address(port);
-                net.count = 2;
+                net.stage = MTWS__NET_KNOWN;
+                net.port = port;
+                mtws__ip_parse(mtws__span_of("127.0.0.2"), &ip);
+                mtws__net_add(&net, &ip);
+                ip.bytes[3] = 1;
+                mtws__net_add(&net, &ip);
                 faults_plan(which, 1, (unsigned)upto, errors[i]);
                 test_context("%s from %s, %d of 2", strerror(errors[i]), call_names[which], upto);
                 int result = MTWS_IO_AGAIN;
                 for (int k = 0; k < 50 && result == MTWS_IO_AGAIN; k++) {
                     result = mtws__net_open(&net, "h", port, false);
-                    if (result == MTWS_IO_AGAIN) loopback_wait(net.fd, POLLOUT);
+                    if (result == MTWS_IO_AGAIN) loopback_wait(net.sockets[0].fd, POLLOUT);
                 }
                 CHECK_INT(result, upto == 1 ? 0 : MTWS_ERR_CONNECT);
                 CHECK_INT(net.error, errors[i]);
                 CHECK(strcmp(mtws__os_error_text(net.error), mtws__os_error_text(0)) != 0);
-                CHECK_INT(net.tried, 2);
+                CHECK_INT(net.race.fates[0], MTWS__RACE_LOST);
+                CHECK_INT(net.race.fates[1], upto == 1 ? MTWS__RACE_RUNS : MTWS__RACE_LOST);
                 mtws__net_close(&net);
                 CHECK_UINT(faults_open_count(), 0);
                 CHECK_UINT(faults.wrong_closes, 0);
@@ -603,6 +768,9 @@ enum { MESSAGES = 3 };
 typedef struct server {
     int listener, fd;
     uint16_t port;
+    int names; /* the name server's socket ... */
+    uint16_t names_port;
+    unsigned questions; /* ... and what came to it */
     bool upgraded;
     uint8_t bytes[8192];
     size_t size;
@@ -616,6 +784,43 @@ static void server_open(server *s) {
     s->fd = -1;
     s->listener = loopback_listen(&s->port, 50);
     fcntl(s->listener, F_SETFL, O_NONBLOCK);
+    struct sockaddr_in address;
+    socklen_t size = (socklen_t)sizeof address;
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    s->names = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    loopback_need(bind(s->names, (const struct sockaddr *)&address, size) == 0, "bind");
+    loopback_need(getsockname(s->names, (struct sockaddr *)&address, &size) == 0, "getsockname");
+    s->names_port = ntohs(address.sin_port);
+}
+
+static void server_close(server *s) {
+    close(s->listener);
+    close(s->names);
+}
+
+/* Answers what was asked: every name has the address 127.0.0.1, and none of IPv6. */
+static void server_names(server *s) {
+    static made m;
+    uint8_t query[512];
+    struct sockaddr_in from;
+    for (;;) {
+        socklen_t size = (socklen_t)sizeof from;
+        ssize_t got =
+            recvfrom(s->names, query, sizeof query, 0, (struct sockaddr *)(void *)&from, &size);
+        if (got <= 0) return;
+        s->questions++;
+        made_start(&m, query, (size_t)got, 0);
+        if (made_type(query, (size_t)got) == 1) {
+            made_number(&m, 2, 0xc00c);
+            made_record(&m, MADE_ANSWER, 1, 1, 4);
+            made_bytes(&m, "\x7f\0\0\1", 4);
+        } else {
+            made_soa(&m, 1, 1);
+        }
+        sendto(s->names, m.data, m.size, 0, (const struct sockaddr *)(void *)&from, size);
+    }
 }
 
 static void server_drop(server *s) {
@@ -668,6 +873,7 @@ static void server_frame(server *s, const mtws__frame *f, uint8_t *payload) {
 }
 
 static void server_step(server *s) {
+    server_names(s);
     int fd = accept(s->listener, NULL, NULL);
     if (fd >= 0) {
         server_drop(s);
@@ -743,13 +949,16 @@ static life live(server *s, unsigned max_steps) {
     options.clock.unix_ms = virtual_now;
     options.max_message_size = 1000;
     options.max_queue_size = 1000;
+    char names[64];
+    snprintf(names, sizeof names, "127.0.0.1:%u", (unsigned)s->names_port);
+    options.dns_servers = names;
     virtual_us = 1000000;
     l.created = mtws_create(&ws, &options);
     if (l.created != MTWS_OK) {
         CHECK(ws == NULL);
         return l;
     }
-    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s->port);
+    snprintf(url, sizeof url, "ws://h.example:%u/", (unsigned)s->port);
     CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
     for (int i = 1; i <= MESSAGES; i++) {
         char text[2] = {(char)('0' + i), 0};
@@ -811,10 +1020,11 @@ static const struct {
     {CLOSE, {EINTR, EIO}},
     {WAKE_OPEN, {EMFILE, ENFILE, ENOMEM}},
     {WRITE, {EINTR, EAGAIN}},
-    {READ, {EINTR, EAGAIN}},
+    {READ, {EINTR, EAGAIN, EIO}},
     {BIND, {EPERM}},
     {INTERFACES, {ENOMEM}},
-    {RESOLVE, {EAI_AGAIN, EAI_FAIL, EAI_MEMORY, EAI_NONAME}},
+    {OPEN, {EMFILE, ENFILE, ENOENT, EACCES}},
+    {STAT, {ENOENT, EACCES}},
     {MALLOC, {ENOMEM}},
 };
 
@@ -832,7 +1042,10 @@ static void each_call_fails_once(void) {
         check_clean();
         CHECK_UINT(good.errors, 0);
         CHECK_UINT(usual[MALLOC], 1); /* FAULTS row 56: the header makes no other */
-        CHECK_UINT(usual[SOCKET], usual[CLOSE] - 1);
+        /* The eventfd and two files are closed too. */
+        CHECK_UINT(usual[SOCKET] + usual[WAKE_OPEN] + usual[OPEN], usual[CLOSE]);
+        CHECK_UINT(usual[OPEN], 2);
+        CHECK(s.questions == 2 && usual[RESOLVE] == 0);
         test_end();
     }
     for (size_t i = 0; i < UNIT_COUNT(plausible); i++) {
@@ -861,7 +1074,7 @@ static void each_call_fails_once(void) {
         }
         test_end();
     }
-    close(s.listener);
+    server_close(&s);
 }
 
 /* From some call on everything of that kind fails: no crash, no leak, no work without end; and when
@@ -890,7 +1103,7 @@ static void calls_fail_for_ever(void) {
         check_clean();
         test_end();
     }
-    close(s.listener);
+    server_close(&s);
 }
 
 /* FAULTS row 49: one byte a call, and EAGAIN before each: the same bytes of the same frames. */
@@ -907,7 +1120,7 @@ static void byte_by_byte(void) {
         CHECK_UINT(l.errors, 0);
         for (int i = 1; i <= MESSAGES; i++) CHECK_UINT(s.received[i], 1);
         check_clean();
-        close(s.listener);
+        server_close(&s);
     }
 }
 
@@ -938,7 +1151,52 @@ static void idle_is_quiet(void) {
     mtws_destroy(ws);
     check_clean();
     server_drop(&s);
-    close(s.listener);
+    server_close(&s);
+}
+
+/* The first address refuses, the second is silent: the wait for it is quiet, too. */
+static void refusal_and_silence_are_quiet(void) {
+    enum { FILLERS = 8 };
+    mtws_client *ws = NULL;
+    mtws_event e;
+    mtws_options options;
+    char url[64];
+    uint16_t port;
+    int listener = loopback_listen(&port, 0), fillers[FILLERS], count = 0;
+    bool stuck = false;
+    struct sockaddr_in address;
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    while (count < FILLERS && !stuck) { /* until the listener takes no more */
+        fillers[count] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        connect(fillers[count], (const struct sockaddr *)&address, (socklen_t)sizeof address);
+        struct pollfd p = {fillers[count++], POLLOUT, 0};
+        stuck = poll(&p, 1, 100) == 0;
+    }
+    CHECK(stuck);
+    FILE *file = fopen(file_path("/hosts"), "w");
+    loopback_need(file != NULL, "a file");
+    fputs("127.0.0.2 twofold\n127.0.0.1 twofold\n", file);
+    fclose(file);
+    faults_reset();
+    memset(&options, 0, sizeof options);
+    options.connect_timeout_ms = 500;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_OK);
+    snprintf(url, sizeof url, "ws://twofold:%u/", (unsigned)port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    bool failed = false;
+    for (int i = 0; i < 20 && !failed; i++) {
+        if (mtws_poll(ws, &e, 200) == 1) failed = e.state == MTWS_STATE_ERROR;
+    }
+    CHECK(failed && e.result == MTWS_ERR_TIMEOUT);
+    CHECK(faults.counts[CONNECT] >= 2);
+    CHECK_RANGE(faults.counts[POLL], 1, 40);
+    mtws_destroy(ws);
+    check_clean();
+    while (count > 0) close(fillers[--count]);
+    close(listener);
 }
 
 /* Without a limit mtws_poll returns with an event alone, however long that takes: here the attempts
@@ -971,7 +1229,7 @@ static void waits_without_limit(void) {
     CHECK(faults.counts[POLL] < 40);
     mtws_destroy(ws);
     check_clean();
-    close(s.listener);
+    server_close(&s);
 }
 
 static bool waited_for(const mtws_wait *wait, int fd) {
@@ -1009,7 +1267,7 @@ static void woken_from_a_wait(void) {
     CHECK(mtws__os_now_us() - before_us < 15000000);
     mtws_destroy(ws);
     check_clean();
-    close(s.listener);
+    server_close(&s);
 }
 
 /* What follows a first failure, where connecting fails with `error` and only the loopback is up. */
@@ -1070,7 +1328,11 @@ int main(int argc, char **argv) {
         TEST(watching),
         TEST(interfaces),
         TEST(unreachable),
+        TEST(offline),
         TEST(resolving),
+        TEST(asking_the_system),
+        TEST(zones),
+        TEST(files),
         TEST(next_address),
         TEST_ROWS(each_call_fails_once),
         TEST_ROWS(calls_fail_for_ever),
@@ -1079,7 +1341,20 @@ int main(int argc, char **argv) {
         TEST(waits_without_limit),
         TEST(offline_by_the_proxy),
         TEST(woken_from_a_wait),
+        TEST(refusal_and_silence_are_quiet),
     };
+    static const char *const names[] = {"/hosts", "/resolv.conf"};
+    snprintf(files_at, sizeof files_at, P_tmpdir "/mtws-faults-XXXXXX");
+    loopback_need(mkdtemp(files_at) != NULL, "mkdtemp");
+    for (size_t i = 0; i < UNIT_COUNT(names); i++) {
+        FILE *file = fopen(file_path(names[i]), "w");
+        loopback_need(file != NULL, "a file");
+        fputs("127.0.0.1 other.example\n", file);
+        fclose(file);
+    }
     faults_reset();
-    return TEST_MAIN(tests, argc, argv);
+    int status = TEST_MAIN(tests, argc, argv);
+    for (size_t i = 0; i < UNIT_COUNT(names); i++) unlink(file_path(names[i]));
+    rmdir(files_at);
+    return status;
 }

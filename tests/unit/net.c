@@ -1,33 +1,47 @@
 /* The room "net": TCP as a transport, over sockets on the loopback; the next address where one
- * refuses. */
+ * refuses or is silent. Names are in lookup.c. */
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
 
 #include "loopback.h"
 
 static mtws__net net;
+static mtws__random random_source;
 static mtws_transport transport;
 
 static void start(void) {
+    static const uint8_t seed[32] = {1};
     mtws__net_start(&net);
+    mtws__random_seed(&random_source, seed);
+    net.random = &random_source;
+    net.now_us = 1000000;
     memset(&transport, 0, sizeof transport);
     mtws__net_transport(&net, &transport);
 }
 
-/* Puts addresses where a resolved name's would be. */
-static void know(const uint16_t *ports, int count) {
-    for (int i = 0; i < count; i++) {
-        struct sockaddr_in *in = (struct sockaddr_in *)(void *)&net.addresses[i].storage;
-        memset(&net.addresses[i], 0, sizeof net.addresses[i]);
-        in->sin_family = AF_INET;
-        in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        in->sin_port = htons(ports[i]);
-        net.addresses[i].size = (socklen_t)sizeof *in;
-    }
-    net.count = count;
+/* The machine's own address number `n`: all of 127.0.0.0/8 is. */
+static mtws__ip own(int n) {
+    mtws__ip ip;
+    memset(&ip, 0, sizeof ip);
+    ip.bytes[0] = 127;
+    ip.bytes[3] = (uint8_t)n;
+    return ip;
 }
 
-/* Opens as a client does: again and again, with waits between. */
+/* Begins with so many addresses, where a resolved name's would be. */
+static void know(uint16_t port, int count) {
+    net.port = port;
+    net.stage = MTWS__NET_KNOWN;
+    mtws__race_start(&net.race, net.family, net.skip);
+    for (int i = 1; i <= count; i++) {
+        mtws__ip ip = own(i);
+        mtws__net_add(&net, &ip);
+    }
+}
+
+static int open_now(void) { return transport.open(transport.ctx, "not.asked.invalid", 1, false); }
+
+/* Opens as a client does: again and again, with waits between that take as long as they say. */
 static int open_it(const char *host, uint16_t port) {
     int result = MTWS_IO_AGAIN;
     for (int i = 0; i < 50 && result == MTWS_IO_AGAIN; i++) {
@@ -35,20 +49,33 @@ static int open_it(const char *host, uint16_t port) {
         if (result != MTWS_IO_AGAIN) break;
         mtws_wait wait;
         memset(&wait, 0, sizeof wait);
+        wait.timeout_ms = -1;
         transport.wait(transport.ctx, true, false, &wait);
-        CHECK_INT(wait.count, 1);
-        CHECK_INT(wait.fds[0].fd, net.fd);
-        CHECK(wait.fds[0].want_write && !wait.fds[0].want_read);
-        loopback_wait(net.fd, POLLOUT);
+        struct pollfd fds[MTWS_WAIT_MAX];
+        for (int k = 0; k < wait.count; k++) {
+            CHECK(wait.fds[k].want_write && !wait.fds[k].want_read);
+            fds[k].fd = wait.fds[k].fd;
+            fds[k].events = POLLOUT;
+        }
+        int ready = poll(fds, (nfds_t)wait.count, wait.timeout_ms < 0 ? LOOPBACK_WAIT_MS : 0);
+        if (ready == 0) net.now_us += (uint64_t)wait.timeout_ms * 1000;
     }
     return result;
+}
+
+static int sockets_open(void) {
+    int count = 0;
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) count += net.sockets[i].fd >= 0;
+    return count;
 }
 
 static void finish(void) {
     transport.close(transport.ctx);
     mtws__net_sweep(&net);
     CHECK_INT(net.fd, -1);
-    CHECK_INT(net.retired, -1);
+    CHECK_INT(sockets_open(), 0);
+    CHECK_INT(net.retired_count, 0);
+    CHECK_INT(net.file, -1);
 }
 
 static void a_life(void) {
@@ -59,8 +86,10 @@ static void a_life(void) {
     start();
     CHECK_INT(net.fd, -1);
     memset(&wait, 0, sizeof wait);
+    wait.timeout_ms = -1;
     transport.wait(transport.ctx, true, true, &wait);
     CHECK_INT(wait.count, 0);
+    CHECK_INT(wait.timeout_ms, -1);
     CHECK_INT(open_it("127.0.0.1", port), 0);
     CHECK(loopback_is_cloexec(net.fd) && loopback_is_nonblocking(net.fd));
     int server = loopback_accept(listener);
@@ -122,75 +151,195 @@ static void write_without_room(void) {
     close(listener);
 }
 
+/* A socket that listens at the address `n`, at a port that is free there (0) or this one. */
+static int listen_at(int n, uint16_t *port, int backlog) {
+    struct sockaddr_in address;
+    socklen_t size = (socklen_t)sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    loopback_need(fd >= 0, "socket");
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_port = htons(*port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + (uint32_t)n);
+    loopback_need(bind(fd, (const struct sockaddr *)&address, size) == 0, "bind");
+    loopback_need(listen(fd, backlog) == 0, "listen");
+    loopback_need(getsockname(fd, (struct sockaddr *)&address, &size) == 0, "getsockname");
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
 /* FAULTS row 50: the next address, then the error of the last. */
 static void next_address(void) {
-    for (int good = 0; good <= 4; good++) {
-        uint16_t ports[4], port;
-        int holders[4], listener = loopback_listen(&port, 5);
+    for (int good = 1; good <= 5; good++) {
+        uint16_t port = 0;
+        int listener = listen_at(good, &port, 5);
         start();
-        for (int i = 0; i < 4; i++) holders[i] = loopback_nobody(&ports[i]);
-        if (good < 4) ports[good] = port;
-        know(ports, 4);
+        know(port, 4);
         test_context("address %d of 4 answers", good);
-        int result = open_it("not.resolved.invalid", 1);
-        CHECK_INT(result, good < 4 ? 0 : MTWS_ERR_CONNECT);
-        CHECK_INT(net.tried, good < 4 ? good + 1 : 4);
-        if (good > 0) CHECK_INT(net.error, ECONNREFUSED);
-        if (good == 4) CHECK_INT(net.fd, -1);
+        int result = open_it("not.asked.invalid", 1);
+        CHECK_INT(result, good <= 4 ? 0 : MTWS_ERR_CONNECT);
+        int lost = 0;
+        for (int i = 0; i < 4; i++) lost += net.race.fates[i] == MTWS__RACE_LOST;
+        CHECK_INT(lost, good - 1);
+        if (good > 1) CHECK_INT(net.error, ECONNREFUSED);
+        if (good == 5) CHECK_INT(net.fd, -1);
+        CHECK_UINT(net.now_us, 1000000); /* nobody was waited for */
         finish();
-        CHECK_INT(net.count, 0);
-        for (int i = 0; i < 4; i++) close(holders[i]);
         close(listener);
     }
 }
 
-/* An attempt that is given up while an address does not answer begins behind that address the next
- * time. */
-static void behind_the_silent_one(void) {
-    uint16_t silent, port;
-    int full = loopback_listen(&silent, 0), listener = loopback_listen(&port, 5), fillers[8],
-        count = 0;
-    bool stuck = false;
-    while (count < 8 && !stuck) { /* until the listener takes no more */
-        struct sockaddr_in address;
-        memset(&address, 0, sizeof address);
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        address.sin_port = htons(silent);
-        fillers[count] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        loopback_need(fillers[count] >= 0, "socket");
-        connect(fillers[count], (const struct sockaddr *)&address, (socklen_t)sizeof address);
-        struct pollfd p = {fillers[count++], POLLOUT, 0};
-        stuck = poll(&p, 1, 100) == 0;
+/* Listeners at the first addresses that take no more connections: whoever connects is left without
+ * an answer. */
+enum { FILLERS = 32 };
+static struct {
+    int listeners[4], fillers[FILLERS], count, fillers_count;
+    uint16_t port;
+} silent;
+
+static bool silence(int count) {
+    memset(&silent, 0, sizeof silent);
+    for (int i = 1; i <= count; i++) {
+        silent.listeners[silent.count++] = listen_at(i, &silent.port, 0);
+        bool stuck = false;
+        while (!stuck && silent.fillers_count < FILLERS) {
+            struct sockaddr_in address;
+            memset(&address, 0, sizeof address);
+            address.sin_family = AF_INET;
+            address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + (uint32_t)i);
+            address.sin_port = htons(silent.port);
+            int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+            loopback_need(fd >= 0, "socket");
+            connect(fd, (const struct sockaddr *)&address, (socklen_t)sizeof address);
+            struct pollfd p = {fd, POLLOUT, 0};
+            silent.fillers[silent.fillers_count++] = fd;
+            stuck = poll(&p, 1, 100) == 0;
+        }
+        if (!CHECK(stuck)) return false;
     }
-    if (CHECK(stuck)) {
-        uint16_t ports[2] = {silent, port};
+    return true;
+}
+
+static void speak(void) {
+    while (silent.fillers_count > 0) close(silent.fillers[--silent.fillers_count]);
+    while (silent.count > 0) close(silent.listeners[--silent.count]);
+}
+
+/* FAULTS row 70: an address that does not answer costs 250 ms; the one that answers is taken, the
+ * other is closed, and only one of them ever hears a byte. */
+static void silent_address(void) {
+    for (int seen = 0; seen < 2; seen++) {
+        mtws_wait wait;
+        if (!silence(1)) break;
+        int listener = listen_at(2, &silent.port, 5);
         start();
-        know(ports, 2);
-        CHECK_INT(transport.open(transport.ctx, "h", 1, false), MTWS_IO_AGAIN);
-        CHECK(net.connecting);
-        transport.close(transport.ctx); /* the connect timeout */
-        CHECK(!net.connecting);
-        know(ports, 2);
-        CHECK_INT(open_it("h", 1), 0);
-        CHECK_INT(net.tried, 1);
-        transport.close(transport.ctx);
-        know(ports, 2);
-        CHECK_INT(open_it("h", 1), 0); /* and stays with the one that answered */
-        CHECK_INT(net.tried, 1);
+        know(silent.port, 2);
+        CHECK_INT(open_now(), MTWS_IO_AGAIN);
+        if (seen) mtws__net_show(&net);
+        memset(&wait, 0, sizeof wait);
+        wait.timeout_ms = -1;
+        transport.wait(transport.ctx, true, true, &wait);
+        CHECK_INT(wait.count, 1);
+        CHECK_INT(wait.timeout_ms, 250);
+        int first = wait.fds[0].fd;
+        net.now_us += 249000;
+        CHECK_INT(open_now(), MTWS_IO_AGAIN);
+        CHECK_INT(sockets_open(), 1);
+        net.now_us += 1000;
+        CHECK_INT(open_it("not.asked.invalid", 1), 0);
+        CHECK_UINT(net.now_us, 1250000);
+        CHECK_INT(sockets_open(), 1);
+        /* An event loop that knows the descriptor has until the next poll to forget it. */
+        CHECK_INT(loopback_is_open(first), seen);
+        CHECK_INT(net.retired_count, seen);
+        mtws__net_sweep(&net);
+        CHECK(!loopback_is_open(first));
+        int server = loopback_accept(listener);
+        char byte;
+        CHECK_INT(transport.write(transport.ctx, "x", 1), 1);
+        CHECK(loopback_wait(server, POLLIN));
+        CHECK_INT(recv(server, &byte, 1, 0), 1);
+        finish();
+        close(server);
+        close(listener);
+        speak();
+    }
+    speak();
+}
+
+/* Never more than three at a time, and an event loop's list is never full. */
+static void many_silent_addresses(void) {
+    if (silence(4)) {
+        mtws_wait wait;
+        start();
+        know(silent.port, 4);
+        for (int i = 0; i < 3; i++) {
+            CHECK_INT(open_now(), MTWS_IO_AGAIN);
+            CHECK_INT(sockets_open(), i + 1);
+            net.now_us += 250000;
+        }
+        CHECK_INT(open_now(), MTWS_IO_AGAIN);
+        CHECK_INT(sockets_open(), 3);
+        memset(&wait, 0, sizeof wait);
+        wait.timeout_ms = -1;
+        transport.wait(transport.ctx, true, true, &wait);
+        CHECK_INT(wait.count, 3);
+        CHECK_INT(wait.timeout_ms, 3000 - 750);
+        for (int i = 0; i < 3; i++) {
+            for (int k = 0; k < i; k++) CHECK(wait.fds[i].serial != wait.fds[k].serial);
+        }
+        int oldest = net.sockets[0].fd;
+        mtws__net_show(&net);
+        net.now_us += 3000000 - 750000;
+        CHECK_INT(open_now(), MTWS_IO_AGAIN); /* the fourth takes the place of the first */
+        CHECK_INT(sockets_open(), 3);
+        CHECK_INT(net.retired_count, 1);
+        CHECK_INT(net.retired[0], oldest);
+        CHECK_INT(net.race.fates[0], MTWS__RACE_LOST);
+        CHECK_INT(net.race.fates[3], MTWS__RACE_RUNS);
+        finish();
+        /* The next attempt begins behind the first. */
+        know(silent.port, 4);
+        CHECK_INT(open_now(), MTWS_IO_AGAIN);
+        CHECK_INT(net.race.fates[1], MTWS__RACE_RUNS);
         finish();
     }
-    while (count > 0) close(fillers[--count]);
-    close(full);
+    speak();
+}
+
+/* What won is remembered; what could be connected to and was of no use is tried last. */
+static void memory_of_the_last(void) {
+    uint16_t port = 0;
+    mtws__ip six;
+    int listener = listen_at(1, &port, 5);
+    start();
+    CHECK_INT(net.family, MTWS__IPV6);
+    know(port, 1);
+    mtws__ip_parse(mtws__span_of("::1"), &six);
+    mtws__net_add(&net, &six);
+    CHECK_INT(open_it("not.asked.invalid", 1), 0);
+    CHECK_INT(net.race.fates[1], MTWS__RACE_LOST); /* it came first, and nobody is there */
+    CHECK_INT(net.family, MTWS__IPV4);
+    transport.close(transport.ctx);
+    know(port, 1);
+    mtws__net_add(&net, &six);
+    CHECK_INT(open_it("not.asked.invalid", 1), 0);
+    CHECK_INT(net.race.fates[1], MTWS__RACE_WAITS);
+    unsigned skip = net.skip;
+    mtws__net_doubt(&net);
+    CHECK_INT(net.family, MTWS__IPV6);
+    CHECK_UINT(net.skip, skip + 1);
+    finish();
     close(listener);
 }
 
 static void errors_of_open(void) {
     start();
     CHECK_INT(transport.open(transport.ctx, "127.0.0.1", 1, true), MTWS_ERR_TLS);
+    mtws__net_names(&net, MTWS_RESOLVER_SYSTEM, NULL, 0);
     CHECK_INT(transport.open(transport.ctx, "256.256.256.256.invalid", 80, false),
               MTWS_ERR_RESOLVE);
-    CHECK(mtws__os_resolve_text(net.error)[0] != 0);
+    CHECK_STR(mtws__net_why(&net, MTWS_ERR_RESOLVE), mtws__os_resolve_text(net.error));
     finish();
 }
 
@@ -203,40 +352,40 @@ static void retired(void) {
     start();
     CHECK_INT(open_it("127.0.0.1", port), 0);
     int server = loopback_accept(listener), fd = net.fd;
-    net.seen = true;
+    mtws__net_show(&net);
     transport.close(transport.ctx);
     CHECK_INT(net.fd, -1);
-    CHECK_INT(net.retired, fd);
+    CHECK_INT(net.retired_count, 1);
+    CHECK_INT(net.retired[0], fd);
     CHECK(loopback_is_open(fd));
     CHECK(loopback_wait(server, POLLIN));
     CHECK_INT(recv(server, &byte, 1, 0), 0);
     close(server);
-    /* Another one that was seen meanwhile is closed, not forgotten. */
+    /* Another one that was seen meanwhile is kept too. */
     CHECK_INT(open_it("127.0.0.1", port), 0);
     int second = net.fd;
     CHECK(second != fd);
-    net.seen = true;
+    mtws__net_show(&net);
     transport.close(transport.ctx);
-    CHECK(!loopback_is_open(second));
+    CHECK(loopback_is_open(second));
     mtws__net_sweep(&net);
     CHECK(!loopback_is_open(fd));
+    CHECK(!loopback_is_open(second));
     mtws__net_sweep(&net);
     /* One that nobody has seen goes at once. */
     CHECK_INT(open_it("127.0.0.1", port), 0);
     fd = net.fd;
     transport.close(transport.ctx);
     CHECK(!loopback_is_open(fd));
-    CHECK_INT(net.retired, -1);
+    CHECK_INT(net.retired_count, 0);
     transport.close(transport.ctx);
     close(listener);
 }
 
 /* The loopback is there without a network. */
 static void loopback_is_never_offline(void) {
-    uint16_t ports[1] = {80};
     start();
-    know(ports, 1);
-    net.known = 1;
+    know(80, 1);
     CHECK(!mtws__net_is_offline(&net));
 }
 
@@ -246,7 +395,9 @@ int main(int argc, char **argv) {
         TEST(reset_by_peer),
         TEST(write_without_room),
         TEST(next_address),
-        TEST(behind_the_silent_one),
+        TEST(silent_address),
+        TEST(many_silent_addresses),
+        TEST(memory_of_the_last),
         TEST(errors_of_open),
         TEST(retired),
         TEST(loopback_is_never_offline),
