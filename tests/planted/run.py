@@ -27,7 +27,7 @@ TOP = os.path.dirname(TESTS)
 LIMIT_S = 120  # for one program, on a machine that is busy
 SEEDS, SEEDS_AT_ONCE = 10000, 1000
 LAYERS = ["unit", "session", "inject", "sim", "fuzz"]
-TARGETS = ["utf8", "json", "url", "http", "message", "queue", "proxy", "client"]
+TARGETS = ["utf8", "json", "url", "http", "message", "queue", "dns", "proxy", "client"]
 
 Plant = collections.namedtuple("Plant", "title program before after")
 
