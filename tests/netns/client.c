@@ -3,9 +3,10 @@
  *
  *     client URL [NAME=NUMBER...]
  *
- * NAME is one of interval, timeout, connect, close, initial, max, attempts (options of mtws.h in
- * milliseconds, or as they are), manual (1: MTWS_NETWORK_MANUAL) and loop (1: waits in a poll() of
- * its own over mtws_get_wait; 0: in mtws_poll, which SIGUSR1 interrupts after each command).
+ * NAME is one of interval, timeout, connect, close, initial, max, attempts, names (options of mtws.h
+ * in milliseconds, or as they are; names is dns_timeout_ms), manual (1: MTWS_NETWORK_MANUAL) and loop (1: waits in a poll() of
+ * its own over mtws_get_wait; 0: in mtws_poll, which SIGUSR1 interrupts after each command; 2: polls
+ * each MS milliseconds, as a game does, where MS is frame=, 5 unless said).
  *
  * Commands, one a line:
  *     rate COUNT MS    from now on COUNT messages each MS milliseconds; 0 0 stops
@@ -21,6 +22,8 @@
  *     T dropped FIRST LAST RESULT
  *     T refused ID RESULT    by mtws_send
  *     T end                  disconnected or failed: nothing more will happen by itself
+ *     T polls COUNT US CPU_US    before it, of calls that do not wait: the longest by the clock, and
+ *                            the one that took most processor time
  */
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
@@ -46,7 +49,9 @@ enum {
 
 typedef struct program {
     mtws_client *ws;
-    bool loop;
+    int loop;
+    int frame_ms;
+    uint64_t polls, longest_us, busiest_us;
     bool finishing;
     bool gone;        /* disconnect was asked for, so what the end leaves unsettled is meant */
     bool ended;       /* "end" was printed for this rest */
@@ -70,6 +75,31 @@ static int64_t now_ms(void) {
     struct timespec t = {0, 0};
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static uint64_t clock_us(clockid_t clock) {
+    struct timespec t = {0, 0};
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+/* mtws_poll without a wait, timed. */
+static int poll_now(program *p, mtws_event *e) {
+    uint64_t at_us = clock_us(CLOCK_MONOTONIC), cpu_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
+    int result = mtws_poll(p->ws, e, 0);
+    cpu_us = clock_us(CLOCK_THREAD_CPUTIME_ID) - cpu_us;
+    at_us = clock_us(CLOCK_MONOTONIC) - at_us;
+    p->polls++;
+    if (at_us > p->longest_us) p->longest_us = at_us;
+    if (cpu_us > p->busiest_us) p->busiest_us = cpu_us;
+    return result;
+}
+
+static void print_end(const program *p) {
+    printf("%" PRId64 " polls %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", now_ms(), p->polls,
+           p->longest_us, p->busiest_us);
+    printf("%" PRId64 " end\n", now_ms());
+    fflush(stdout);
 }
 
 static void print_event(program *p, const mtws_event *e) {
@@ -195,8 +225,7 @@ static void wait_in_loop(program *p) {
 /* Nothing happens in the client before a command comes. */
 static void rest(program *p) {
     struct pollfd input = {STDIN_FILENO, POLLIN, 0};
-    if (!p->ended) printf("%" PRId64 " end\n", now_ms());
-    fflush(stdout);
+    if (!p->ended) print_end(p);
     p->ended = true;
     poll(&input, 1, until_next_ms(p));
 }
@@ -209,16 +238,17 @@ static bool pump(program *p) {
         p->gone = true;
         mtws_disconnect(p->ws, 1000, NULL);
     }
-    if (p->loop) {
-        wait_in_loop(p);
-        while ((result = mtws_poll(p->ws, &e, 0)) == 1) print_event(p, &e);
+    if (p->loop != 0) {
+        if (p->loop == 1) wait_in_loop(p);
+        else poll(NULL, 0, p->frame_ms);
+        while ((result = poll_now(p, &e)) == 1) print_event(p, &e);
     } else {
         result = mtws_poll(p->ws, &e, until_next_ms(p));
         if (result == 1) print_event(p, &e);
     }
     if (result != MTWS_ERR_IDLE) return true;
     if (p->gone) {
-        printf("%" PRId64 " end\n", now_ms());
+        print_end(p);
         return false;
     }
     rest(p);
@@ -235,6 +265,7 @@ static bool take_option(program *p, mtws_options *o, const char *text) {
                    {"close=", &o->close_timeout_ms},
                    {"initial=", &o->initial_reconnect_delay_ms},
                    {"max=", &o->max_reconnect_delay_ms},
+                   {"names=", &o->dns_timeout_ms},
                    {"attempts=", &o->max_reconnect_attempts}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         size_t size = strlen(numbers[i].name);
@@ -245,7 +276,9 @@ static bool take_option(program *p, mtws_options *o, const char *text) {
     if (strncmp(text, "manual=", 7) == 0) {
         o->network = atol(text + 7) != 0 ? MTWS_NETWORK_MANUAL : MTWS_NETWORK_AUTO;
     } else if (strncmp(text, "loop=", 5) == 0) {
-        p->loop = atol(text + 5) != 0;
+        p->loop = (int)atol(text + 5);
+    } else if (strncmp(text, "frame=", 6) == 0) {
+        p->frame_ms = (int)atol(text + 6);
     } else {
         return false;
     }
@@ -260,6 +293,7 @@ int main(int argc, char **argv) {
     o.max_queue_size = 8u << 20;
     o.wakeable = true;
     p.next_ms = INT64_MAX;
+    p.frame_ms = 5;
     for (int i = 2; i < argc; i++) {
         if (!take_option(&p, &o, argv[i])) {
             fprintf(stderr, "client: what is \"%s\"?\n", argv[i]);

@@ -5,7 +5,7 @@
          fd00:88::2/64                              fd00:88::1/64
     default route by the server's net0         lo   10.99.0.1, fd00:99::1: where the server listens
 
-A pair of hosts has addresses of one family alone. Everything that is made here has a name with this
+A pair of hosts has addresses of one family alone, unless Pair.add_family gives it the other, too. Everything that is made here has a name with this
 process's id in it, and Pair.close removes it.
 """
 
@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -165,6 +166,7 @@ class Pair:
         self.stopped = False
         self.client = None
         self.names = "/etc/netns/" + self.name["c"]
+        self.name_server = None
         self.ledger = os.path.join(self.directory, "ledger")
         self.log_path = os.path.join(self.directory, "log")
         os.mkdir(self.directory)
@@ -193,12 +195,18 @@ class Pair:
         if f == 6:
             # A link-local address would come later, and stand for a network of its own.
             self.ip("c", "link set net0 addrgenmode none")
-        self.ip("s", "link set lo up", "link set net0 up",
-                "address add %s/%d dev net0%s" % (GATEWAY_IP[f], PREFIX[f], NODAD[f]),
+        self.ip("s", "link set lo up", "link set net0 up")
+        self.ip("c", "link set lo up", "link set net0 up")
+        self.add_family(f)
+
+    def add_family(self, f):
+        """Gives both hosts their addresses of a family, and the client's host its route."""
+        own, self.family = self.family, f
+        self.ip("s", "address add %s/%d dev net0%s" % (GATEWAY_IP[f], PREFIX[f], NODAD[f]),
                 "address add %s/%d dev lo%s" % (SERVER_IP[f], HOST_PREFIX[f], NODAD[f]))
-        self.ip("c", "link set lo up", "link set net0 up",
-                "address add %s/%d dev net0%s" % (CLIENT_IP[f], PREFIX[f], NODAD[f]),
+        self.ip("c", "address add %s/%d dev net0%s" % (CLIENT_IP[f], PREFIX[f], NODAD[f]),
                 "route add default via %s" % GATEWAY_IP[f])
+        self.family = own
 
     # ---- the server
 
@@ -240,11 +248,38 @@ class Pair:
             raise RuntimeError("the client does not start")
         return self.client
 
-    def set_names(self, text):
-        """What /etc/hosts says on the client's host."""
+    def set_names(self, text, file="hosts"):
+        """What /etc/hosts, or another file there, says on the client's host. A file that is there
+        before a program starts can be changed meanwhile."""
         os.makedirs(self.names, exist_ok=True)
-        with open(os.path.join(self.names, "hosts"), "w") as file:
-            file.write(text)
+        with open(os.path.join(self.names, file), "w") as out:
+            out.write(text)
+
+    def start_names(self, *addresses):
+        """A name server at these addresses of the server's host: see names.py."""
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "names.py")
+        self.name_server = subprocess.Popen(
+            self.inside("s") + [sys.executable, program] + list(addresses), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log)
+        if self.name_server.stdout.readline() != "listening\n":
+            raise RuntimeError("the name server does not listen")
+
+    def names_say(self, *lines):
+        """Commands for it; the last one's answer."""
+        said = ""
+        for line in lines:
+            self.name_server.stdin.write(line + "\n")
+            self.name_server.stdin.flush()
+            word = self.name_server.stdout.readline().strip()
+            while word != "done":
+                if not word:
+                    raise RuntimeError("the name server has ended")
+                said = word
+                word = self.name_server.stdout.readline().strip()
+        return said
+
+    def questions(self):
+        return int(self.names_say("count").split()[1])
 
     # ---- judging
 
@@ -262,6 +297,11 @@ class Pair:
             self.client.close()
         if self.server:
             self.kill_server()
+        if self.name_server:
+            self.name_server.kill()
+            self.name_server.wait()
+            self.name_server.stdin.close()
+            self.name_server.stdout.close()
         self.log.close()
         for name in self.made:
             subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL)

@@ -47,7 +47,8 @@ CARRIER_LAG = 1000
 HOLD = 2500
 TRICKLE, BURSTS = "rate 1 50", "rate 10 20"
 
-ERR_CONNECT, ERR_TIMEOUT, ERR_HEARTBEAT, ERR_RESET, ERR_OFFLINE = -9, -19, -20, -22, -23
+ERR_RESOLVE, ERR_CONNECT, ERR_TIMEOUT, ERR_HEARTBEAT = -8, -9, -19, -20
+ERR_RESET, ERR_OFFLINE = -22, -23
 
 
 class Test:
@@ -151,10 +152,10 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 
 # ---- what every test does ------------------------------------------------------------------------
 
-def start(test, pair, **changes):
+def start(test, pair, url=None, **changes):
     """Server and client, connected."""
     pair.start_server()
-    client = start_client(pair, **changes)
+    client = start_client(pair, url, **changes)
     test.check(client.wait_state("connected", 0, now_ms() + BACK), "did not connect at first")
     return client
 
@@ -648,16 +649,355 @@ def next_address(test, pair, kind):
                       "%s daddr %s tcp dport %d drop; }; }"
                  % ("ip" if f == 4 else "ip6", first, hosts.PORT))
     pair.start_server()
-    client = start_client(pair, pair.url("twofold"), connect=6000 if kind == "absent" else CONNECT)
+    client = start_client(pair, pair.url("twofold"))
     began = client.states[0][0]
     client.command(TRICKLE)
-    # The system gives an absent neighbour up after three seconds; a silent one takes the whole
-    # connect timeout, and the next attempt begins behind it.
-    bound = {"refused": RETURN, "absent": 4500, "silent": BACK}[kind]
-    expect_back(test, client, 0, began, bound)
+    # An address that does not answer costs the 250 ms after which the next one is tried beside it.
+    expect_back(test, client, 0, began, RETURN if kind == "refused" else 250 + RETURN)
     errors = [state for state in client.states if state[1] == "error"]
-    test.check(len(errors) == (kind == "silent"), "%d attempts failed", len(errors))
+    test.check(len(errors) == 0, "%d attempts failed", len(errors))
     finish(test, pair)
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+def resolv_conf(pair, *lines):
+    pair.set_names("".join(line + "\n" for line in lines), "resolv.conf")
+
+
+def note_polls(test, client):
+    """How long calls that do not wait took: printed, not judged."""
+    polls = [line[2].split()[2:] for line in client.lines if line[1] == "polls"]
+    if polls:
+        test.note("%s polls, at most %s us by the clock, %s us of processor time" % tuple(polls[-1]))
+
+
+def start_names(pair, *servers):
+    """Name servers at addresses of the server's host; what resolv.conf says of them."""
+    for address in servers:
+        if address not in (hosts.GATEWAY_IP[pair.family], hosts.SERVER_IP[pair.family]):
+            pair.ip("s", "address add %s/%d dev lo%s" % (address, hosts.HOST_PREFIX[pair.family],
+                                                         hosts.NODAD[pair.family]))
+    pair.start_names(*servers)
+    resolv_conf(pair, *["nameserver " + address for address in servers])
+
+
+def three_servers(pair):
+    f = pair.family
+    return ["10.99.0.%d" % n if f == 4 else "fd00:99::%d" % n for n in (11, 12, 13)]
+
+
+def tell_address(pair, name="h.example"):
+    f = pair.family
+    pair.names_say("%s %s %s" % ("a" if f == 4 else "aaaa", name, hosts.SERVER_IP[f]))
+
+
+def names_dead(test, pair):
+    """Row 66: three name servers that are black holes. No call waits for them, the attempts fail on
+    schedule, and one that answers again is used."""
+    servers = three_servers(pair)
+    start_names(pair, *servers)
+    tell_address(pair)
+    for address in servers:
+        pair.names_say("habit %s silent" % address)
+    pair.start_server()
+    client = start_client(pair, pair.url("h.example"), loop=2, connect=20000, attempts=0)
+    client.command(TRICKLE)
+    began = client.states[0][0]
+    watch = Watch(test, client)
+    failed = client.wait_state("error", 0, began + 12000 + SLACK)
+    if test.check(failed, "no error after three servers, two rounds, two seconds each"):
+        test.note("failed after %d", failed - began)
+        test.check(failed - began >= 11900, "failed after %d ms already", failed - began)
+        state = [state for state in client.states if state[1] == "error"][0]
+        test.check(state[3] == ERR_RESOLVE and state[4].endswith("no name server answered"),
+                   "result %d: %s", state[3], state[4])
+    watch.end()
+    since = now_ms()
+    for address in servers:
+        pair.names_say("habit %s" % address)
+    expect_back(test, client, since, now_ms(), 3000 + BACK)
+    finish(test, pair)
+    note_polls(test, client)
+
+
+def names_timeout(test, pair):
+    """The connect timeout counts while name servers are silent."""
+    servers = three_servers(pair)
+    start_names(pair, *servers)
+    for address in servers:
+        pair.names_say("habit %s silent" % address)
+    client = start_client(pair, pair.url("h.example"), loop=2)
+    began = client.states[0][0]
+    failed = client.wait_state("error", 0, began + CONNECT + SLACK)
+    if test.check(failed, "no error after the connect timeout"):
+        state = [state for state in client.states if state[1] == "error"][0]
+        test.check(state[3] == ERR_TIMEOUT and "name server" in state[4], "result %d: %s", state[3],
+                   state[4])
+    client.command("disconnect")
+    client.wait(lambda: client.lines[-1][1] == "end", now_ms() + SLACK)
+    note_polls(test, client)
+
+
+# What name servers do, what the two of them then cost (at most so many ms), and how many questions.
+HABITS = {
+    "good": ("", "", 0, 2),
+    "first_silent": ("silent", "", 2000, 4),
+    "first_fails": ("servfail", "", 0, 4),
+    "first_refuses": ("refused", "", 0, 4),
+    "forged": ("forge", "", 0, 2),
+    "truncated": ("truncate", "", 0, 4),
+    "plain": ("plain", "", 0, 6),
+    "slow": ("slow=700", "", 700, 2),
+    "small": ("small", "small", 4000, 6),
+}
+
+
+def names_habit(test, pair, name):
+    """Rows 67 and 69: forged, truncated, failing and silent ones; connected all the same."""
+    first, second, late, most = HABITS[name]
+    servers = three_servers(pair)[:2]
+    start_names(pair, *servers)
+    tell_address(pair)
+    pair.names_say("habit %s %s" % (servers[0], first), "habit %s %s" % (servers[1], second))
+    pair.start_server()
+    client = start_client(pair, pair.url("h.example"), connect=20000)
+    client.command(TRICKLE)
+    began = client.states[0][0]
+    back = client.wait_state("connected", 0, began + late + RETURN)
+    if test.check(back, "not connected after %d ms", late + RETURN):
+        test.note("connected after %d", back - began)
+        test.check(back - began >= late - 100, "connected after %d ms already", back - began)
+    asked = pair.questions()
+    test.check(2 <= asked <= most, "%d questions", asked)
+    finish(test, pair)
+
+
+# What the name leads to; None: connected, else what the reason ends with.
+CHAINS = {
+    "alias": (["cname h.example w.example"], "w.example", None),
+    "chain": (["cname h.example n1.example"]
+              + ["cname n%d.example n%d.example" % (i, i + 1) for i in range(1, 8)], "n8.example",
+              None),
+    "too_long": (["cname h.example n1.example"]
+                 + ["cname n%d.example n%d.example" % (i, i + 1) for i in range(1, 9)], "n9.example",
+                 "could not resolve it"),
+    "circle": (["cname h.example n1.example", "cname n1.example h.example"], None,
+               "could not resolve it"),
+    "no_name": ([], None, "there is no such name"),
+    "no_data": (["a h.example", "aaaa h.example"], None, "the name has no address"),
+}
+
+
+def names_chain(test, pair, name):
+    """Row 69: aliases, circles of them, names without addresses, no names."""
+    lines, last, reason = CHAINS[name]
+    servers = three_servers(pair)[:1]
+    start_names(pair, *servers)
+    pair.names_say("ttl 1", *lines)
+    if last:
+        tell_address(pair, last)
+    pair.start_server()
+    client = start_client(pair, pair.url("h.example"), initial=300, max=300)
+    client.command(TRICKLE)
+    if reason is None:
+        expect_back(test, client, 0, client.states[0][0], RETURN)
+        finish(test, pair)
+        return
+    error = client.wait_state("error", 0, now_ms() + RETURN)
+    if test.check(error, "no error"):
+        state = [state for state in client.states if state[1] == "error"][0]
+        test.check(state[3] == ERR_RESOLVE and state[4].endswith(reason), "result %d: %s", state[3],
+                   state[4])
+    # Many attempts are not as many questions; and what is mended is used within seconds.
+    client.pause(2000)
+    test.check(pair.questions() <= 2 or name in ("circle", "too_long"), "%d questions in 2 s",
+               pair.questions())
+    pair.names_say("cname h.example w.example")
+    tell_address(pair, "w.example")
+    since = now_ms()
+    expect_back(test, client, since, since, 5000 + BACK)
+    finish(test, pair)
+
+
+def names_move(test, pair):
+    """The name leads elsewhere from one connection to the next."""
+    servers = three_servers(pair)[:1]
+    start_names(pair, *servers)
+    pair.names_say("ttl 3600")
+    tell_address(pair)
+    client = start(test, pair, url=pair.url("h.example"))
+    client.command(TRICKLE)
+    client.pause(300)
+    f = pair.family
+    pair.kill_server()
+    began = now_ms()
+    pair.names_say("a h.example %s" % hosts.GATEWAY_IP[f] if f == 4 else
+                   "aaaa h.example %s" % hosts.GATEWAY_IP[f])
+    pair.start_server(address=hosts.GATEWAY_IP[f])
+    # The old address is refused, is doubted, and five seconds after it was asked for asked again.
+    expect_back(test, client, began, now_ms(), 5000 + BACK)
+    finish(test, pair)
+
+
+def names_stale(test, pair):
+    """RFC 8767: all name servers are gone when the connection is lost."""
+    servers = three_servers(pair)[:1]
+    start_names(pair, *servers)
+    pair.names_say("ttl 1")
+    tell_address(pair)
+    client = start(test, pair, url=pair.url("h.example"), connect=20000)
+    client.command(TRICKLE)
+    client.pause(5500)
+    pair.names_say("habit %s silent" % servers[0])
+    pair.kill_server()
+    began = now_ms()
+    pair.start_server()
+    expect_back(test, client, began, now_ms(), 2000 + MAX + RETURN)
+    test.check(pair.questions() == 4, "%d questions", pair.questions())
+    finish(test, pair)
+
+
+def names_search(test, pair):
+    """resolv.conf says where to search, changes, and its name server has a zone."""
+    f = pair.family
+    server = hosts.GATEWAY_IP[f]
+    if f == 6:
+        pair.ip("s", "address add fe80::53/64 dev net0 nodad")
+        pair.ip("c", "address add fe80::2/64 dev net0 nodad")
+        server = "fe80::53%net0"
+    pair.start_names(server)
+    tell_address(pair, "h.two.example")
+    resolv_conf(pair, "nameserver " + server, "search one.example")
+    pair.start_server()
+    client = start_client(pair, pair.url("h"))
+    client.command(TRICKLE)
+    error = client.wait_state("error", 0, now_ms() + RETURN)
+    test.check(error, "found without the right domain")
+    resolv_conf(pair, "nameserver " + server, "search two.example one.example")
+    since = now_ms()
+    expect_back(test, client, since, since, 5000 + BACK)
+    finish(test, pair)
+
+
+def both_families(test, pair, **changes):
+    """A pair with addresses of both families, a name that has both, a server at both."""
+    pair.add_family(6)
+    start_names(pair, hosts.GATEWAY_IP[4])
+    pair.names_say("ttl 3600", "a h.example " + hosts.SERVER_IP[4],
+                   "aaaa h.example " + hosts.SERVER_IP[6])
+    pair.start_server(address="::")
+    return start_client(pair, pair.url("h.example"), **changes)
+
+
+DROP_6 = ("table ip6 lost { chain c { type filter hook prerouting priority -300; iifname \"net0\" "
+          "drop; }; }")
+
+
+def way_of(client):
+    """The family of the client's connection to the server."""
+    for family, file in ((4, "tcp"), (6, "tcp6")):
+        with open("/proc/%d/net/%s" % (client.process.pid, file)) as table:
+            for line in table.readlines()[1:]:
+                fields = line.split()
+                if fields[3] == "01" and int(fields[2].rsplit(":", 1)[1], 16) == hosts.PORT:
+                    return family
+    return None
+
+
+def two_ways(test, pair, lost):
+    """Row 70: the way by IPv6 is lost, silently; the next connection takes the other one, and the
+    one after that begins with it."""
+    client = both_families(test, pair, initial=250, max=250)
+    client.command(TRICKLE)
+    test.check(client.wait_state("connected", 0, now_ms() + RETURN), "did not connect at first")
+    client.pause(300)
+    test.check(way_of(client) == 6, "the first connection is not by IPv6")
+    delays = []
+    for turn in range(3):
+        if lost and turn == 0:
+            pair.nft("s", DROP_6)
+        began = now_ms()
+        if not lost or turn > 0:
+            pair.kill_server()
+            pair.start_server(address="::")
+        error = client.wait_state("error", began, began + NOTICE)
+        back = client.wait_state("connected", began, began + NOTICE + BACK)
+        if not test.check(error and back, "not back in turn %d", turn):
+            return
+        told = [line[2].split() for line in client.lines
+                if line[0] >= error and line[1] == "state" and " reconnecting error " in line[2]]
+        delays.append(back - error - int(told[0][5]))  # less the delay that it announced
+        client.pause(300)
+    test.note("%s ms from the attempt to the connection", ", ".join(map(str, delays)))
+    limit = 300 if lost else 0
+    test.check(delays[0] <= limit + 100, "the first took %d ms", delays[0])
+    test.check(max(delays[1:]) <= 100, "later ones took %s ms", delays[1:])
+    test.check(way_of(client) == (4 if lost else 6), "the last connection is by IPv%s",
+               way_of(client))
+    finish(test, pair)
+
+
+def six_from_the_start(test, pair, kind):
+    """IPv6 that leads nowhere when the program starts."""
+    pair.add_family(6)
+    if kind == "silent":
+        pair.nft("s", DROP_6)
+    elif kind == "no_route":
+        pair.family = 6
+        pair.ip("c", "route del default")
+        pair.family = 4
+    start_names(pair, hosts.GATEWAY_IP[4])
+    pair.names_say("a h.example " + hosts.SERVER_IP[4], "aaaa h.example " + hosts.SERVER_IP[6])
+    if kind == "deaf":
+        pair.names_say("habit %s deaf6" % hosts.GATEWAY_IP[4])
+    pair.start_server()
+    client = start_client(pair, pair.url("h.example"))
+    client.command(TRICKLE)
+    began = client.states[0][0]
+    back = client.wait_state("connected", 0, began + RETURN)
+    if test.check(back, "not connected"):
+        test.note("connected after %d", back - began)
+        extra = {"silent": 250, "no_route": 0, "refused": 0, "deaf": 50}[kind]
+        test.check(back - began <= extra + 200, "connected after %d ms", back - began)
+    finish(test, pair)
+
+
+def real_server(test, pair):
+    """dnsmasq answers: an address, an alias, an answer too large for a datagram, a name that there
+    is not."""
+    f = pair.family
+    many = ["10.77.0.%d" % i if f == 4 else "fd00:77::%x" % i for i in range(1, 120)]
+    lines = ["%s many.example" % ip for ip in many]
+    lines += ["%s h.example" % hosts.SERVER_IP[f]]
+    path = os.path.join(pair.directory, "dnsmasq.hosts")
+    with open(path, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    address = hosts.GATEWAY_IP[f]
+    server = subprocess.Popen(
+        pair.inside("s") + ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts",
+                            "--no-resolv", "--user=root", "--pid-file", "--bind-interfaces",
+                            "--listen-address=" + address, "--addn-hosts=" + path,
+                            "--cname=w.example,h.example", "--local=/example/"],
+        stdin=subprocess.DEVNULL, stdout=pair.log, stderr=pair.log)
+    try:
+        resolv_conf(pair, "nameserver " + address)
+        pair.start_server()
+        client = start_client(pair, pair.url("w.example"))
+        client.command(TRICKLE)
+        expect_back(test, client, 0, client.states[0][0], 2000 + RETURN)  # it may start later
+        finish(test, pair)
+        client.close()
+        for name, result in (("many.example", ERR_TIMEOUT), ("none.example", ERR_RESOLVE)):
+            client = start_client(pair, pair.url(name), connect=1000)
+            client.wait_state("error", 0, now_ms() + 1000 + SLACK)
+            errors = [state[3] for state in client.states if state[1] == "error"]
+            test.check(errors[:1] == [result] or (result == ERR_TIMEOUT and errors[:1] == [ERR_CONNECT]),
+                       "%s: results %s", name, errors)
+            client.close()
+    finally:
+        server.kill()
+        server.wait()
 
 
 def storm(test, pair, seed):
@@ -719,6 +1059,22 @@ def all_tests():
         yield from each("refusal " + name, refusal, name)
     for kind in ("refused", "absent", "silent"):
         yield from each("next_address " + kind, next_address, kind)
+    yield from each("names_dead", names_dead)
+    yield from each("names_timeout", names_timeout)
+    for name in HABITS:
+        yield from each("names_habit " + name, names_habit, name)
+    for name in CHAINS:
+        yield from each("names_chain " + name, names_chain, name)
+    yield from each("names_move", names_move)
+    yield from each("names_stale", names_stale)
+    yield from each("names_search", names_search)
+    yield from each("names_real", real_server)
+    for lost in (True, False):
+        yield ("two_ways %s" % ("lost" if lost else "kept"), 4,
+               lambda test, pair, lost=lost: two_ways(test, pair, lost))
+    for kind in ("silent", "no_route", "refused", "deaf"):
+        yield ("six_from_the_start " + kind, 4,
+               lambda test, pair, kind=kind: six_from_the_start(test, pair, kind))
 
 
 def tell(pair):
@@ -760,7 +1116,7 @@ def run_one(number, name, family, function, directory, programs):
 
 def missing():
     """What this machine lacks, or None."""
-    for tool, package in (("ip", "iproute2"), ("nft", "nftables")):
+    for tool, package in (("ip", "iproute2"), ("nft", "nftables"), ("dnsmasq", "dnsmasq-base")):
         if shutil.which(tool) is None:
             return "%s is missing: install %s" % (tool, package)
     if os.geteuid() != 0:
