@@ -22,7 +22,8 @@
  * tests whose name contains it. A failed check does not leave the test: where going on makes no
  * sense, write `if (!CHECK(p != NULL)) return;`.
  *
- * Include it after mtws.h, which wants to come before any system header.
+ * Include it after mtws.h, which wants to come before any system header. Then each mtws_poll that is
+ * not to wait is timed, and the longest is printed at the end, with what it was doing.
  */
 #ifndef MTWS_TEST_H_INCLUDED
 #define MTWS_TEST_H_INCLUDED
@@ -229,6 +230,67 @@ TEST_UNUSED static bool test_check_mem(const char *file, int line, const char *t
 /* A failure without a condition. */
 #define FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
 
+/* ---- the stall meter ------------------------------------------------------------------------- */
+
+#ifdef MTWS_IMPLEMENTATION_DONE
+
+/* By the clock, in which all that the machine does besides counts too, and by the processor time of
+ * this thread, in which waiting does not. Printed, never judged. */
+typedef struct test_stall {
+    uint64_t us;
+    char what[320];
+} test_stall;
+
+static struct {
+    uint64_t polls;
+    test_stall passed, worked;
+} test_stalls;
+
+TEST_UNUSED static uint64_t test_clock_us(clockid_t clock) {
+    struct timespec t = {0, 0};
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+TEST_UNUSED static void test_stalled(test_stall *stall, uint64_t us, mtws_state before,
+                                     const mtws_event *event) {
+    if (us <= stall->us) return;
+    stall->us = us;
+    snprintf(stall->what, sizeof stall->what, "%s, event %d%s%s", mtws_state_name(before),
+             (int)event->type, test_state.open ? ", in " : "",
+             test_state.open ? test_state.name : "");
+}
+
+TEST_UNUSED static int test_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
+    if (timeout_ms != 0) return mtws_poll(ws, event, timeout_ms);
+    mtws_state before = mtws_get_state(ws);
+    uint64_t passed_us = test_clock_us(CLOCK_MONOTONIC);
+    uint64_t worked_us = test_clock_us(CLOCK_THREAD_CPUTIME_ID);
+    int result = mtws_poll(ws, event, 0);
+    worked_us = test_clock_us(CLOCK_THREAD_CPUTIME_ID) - worked_us;
+    passed_us = test_clock_us(CLOCK_MONOTONIC) - passed_us;
+    test_stalls.polls++;
+    test_stalled(&test_stalls.passed, passed_us, before, event);
+    test_stalled(&test_stalls.worked, worked_us, before, event);
+    return result;
+}
+
+#define mtws_poll(ws, event, timeout_ms) test_poll((ws), (event), (timeout_ms))
+
+TEST_UNUSED static void test_print_stalls(void) {
+    if (test_stalls.polls == 0) return;
+    printf("%" PRIu64 " polls that do not wait; the longest: %" PRIu64 " us (%s); most processor "
+           "time: %" PRIu64 " us (%s)\n",
+           test_stalls.polls, test_stalls.passed.us, test_stalls.passed.what, test_stalls.worked.us,
+           test_stalls.worked.what);
+}
+
+#else
+TEST_UNUSED static void test_print_stalls(void) {}
+#endif
+
+/* ---- running --------------------------------------------------------------------------------- */
+
 /* Runs the table, prints the summary line; the program's exit status. */
 TEST_UNUSED static int test_main(const test_entry *tests, size_t count, int argc, char **argv) {
     test_state.filter = argc > 1 ? argv[1] : NULL;
@@ -249,6 +311,7 @@ TEST_UNUSED static int test_main(const test_entry *tests, size_t count, int argc
         printf("TEST_SAMPLE=%lu: %lu of %lu cases\n", test_state.sample, test_state.cases_run,
                test_state.cases);
     }
+    test_print_stalls();
     printf("%u passed, %u failed\n", test_state.passed, test_state.failed);
     return test_state.failed == 0 && test_state.passed > 0 ? 0 : 1;
 }

@@ -283,6 +283,7 @@ static int run_jobs(const task *t)
         if (children[job] == 0) {
             watch_signals();
             run_many(t, job, &results[job]);
+            test_print_stalls();
             fflush(stdout);
             _exit(0);
         }
