@@ -217,6 +217,7 @@ compile_c() {
         -o "$BUILD/late.o"
     program 'late' "$cc" '-std=c99 -D_DEFAULT_SOURCE' compile/late.c
     program 'late' "$cc" '-std=gnu99' compile/late.c
+    life "$cc" '-std=c99 -O1 -include compile/other_system.h'
 }
 
 compile_cxx() {
