@@ -1,0 +1,163 @@
+"""Branch coverage of mtws.h by all tests together, with clang and llvm's tools.
+
+    run.py FOLDER [SEEDS]
+
+Builds and runs what is in unit/, session/ and inject/, the simulator with SEEDS seeds (5000) and the
+fuzzers' corpora, each with clang's source-based coverage, in FOLDER. A branch is one outcome, true
+or false, of one condition in mtws.h; each && and || has two conditions. Assertions do not count.
+
+What no test takes is printed, each with the reason that uncovered.txt gives: blocks of
+
+    = reason
+    function: condition [T]       never true; [F] never false
+
+Two tests: all programs pass, and at least 95 % of the branches are taken. The last line is
+"N passed, N failed".
+"""
+import collections
+import concurrent.futures
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TESTS = os.path.dirname(HERE)
+TOP = os.path.dirname(TESTS)
+HEADER = os.path.join(TOP, "mtws.h")
+WANTED = 95.0  # percent
+FLAGS = ["-std=c99", "-w", "-O1", "-DNDEBUG", "-fprofile-instr-generate", "-fcoverage-mapping"]
+
+
+class Program:
+    def __init__(self, folder, name, sources, arguments):
+        self.name, self.arguments = name, arguments
+        self.sources = [os.path.join(TOP, source) for source in sources]
+        self.path = os.path.join(folder, name.replace("/", "-"))
+
+    def build(self):
+        command = [os.environ.get("CLANG") or "clang", *FLAGS, "-o", self.path, *self.sources]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        return done.stderr if done.returncode else ""
+
+    def run(self):
+        """Whether it passes. Each process that it starts leaves a file of its own."""
+        environment = dict(os.environ, LLVM_PROFILE_FILE=self.path + "-%p.profraw")
+        with open(self.path + ".log", "w") as log:
+            try:
+                return subprocess.run([self.path, *self.arguments], cwd=TESTS, env=environment,
+                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                      timeout=600).returncode == 0
+            except subprocess.TimeoutExpired:
+                return False
+
+    def branches(self):
+        """(function, (line, column, line, column), times true, times false), in mtws.h."""
+        raw = glob.glob(self.path + "-*.profraw")
+        merged = self.path + ".profdata"
+        subprocess.check_call(["llvm-profdata", "merge", "-sparse", "-o", merged, *raw])
+        text = subprocess.check_output(["llvm-cov", "export", "-instr-profile", merged, self.path],
+                                       stderr=subprocess.DEVNULL)
+        for function in json.loads(text)["data"][0]["functions"]:
+            for branch in function["branches"]:
+                place, true, false, file = branch[:4], branch[4], branch[5], branch[6]
+                if os.path.samefile(function["filenames"][file], HEADER):
+                    yield function["name"].split(":")[-1], tuple(place), true, false
+
+
+def all_programs(folder, seeds):
+    for layer in ("unit", "session", "inject"):
+        for path in sorted(glob.glob(os.path.join(TESTS, layer, "*.c"))):
+            with open(path) as f:
+                if re.search(r"^int main", f.read(), re.M):
+                    name = "%s/%s" % (layer, os.path.basename(path)[:-2])
+                    yield Program(folder, name, ["tests/%s.c" % name], [])
+    yield Program(folder, "sim", ["tests/sim/sim.c"], ["jobs=1", "shrink=0", "seeds=%d" % seeds])
+    for corpus in sorted(glob.glob(os.path.join(TOP, "fuzz", "corpus", "*"))):
+        name = os.path.basename(corpus)
+        yield Program(folder, "fuzz/" + name, ["fuzz/%s.c" % name, "fuzz/replay.c"],
+                      sorted(glob.glob(os.path.join(corpus, "*"))))
+
+
+def assertion_lines(lines):
+    """The numbers of the lines that belong to an MTWS_ASSERT."""
+    inside, found = False, set()
+    for number, line in enumerate(lines, 1):
+        inside = inside or "MTWS_ASSERT(" in line
+        if inside:
+            found.add(number)
+        inside = inside and not line.rstrip().endswith(";")
+    return found
+
+
+def condition(lines, place):
+    first, start, last, end = place
+    if first == last:
+        return lines[first - 1][start - 1:end - 1]
+    parts = [lines[first - 1][start - 1:], *lines[first:last - 1], lines[last - 1][:end - 1]]
+    return " ".join(part.strip() for part in parts)
+
+
+def read_reasons():
+    reasons, reason = {}, ""
+    with open(os.path.join(HERE, "uncovered.txt")) as f:
+        for line in f.read().split("\n"):
+            if line.startswith("= "):
+                reason = line[2:]
+            elif reason and line.strip():
+                reasons[line.strip()] = reason
+    return reasons
+
+
+def report(programs):
+    with open(HEADER) as f:
+        lines = f.read().split("\n")
+    true, false, functions = collections.Counter(), collections.Counter(), {}
+    for program in programs:
+        for function, place, when_true, when_false in program.branches():
+            functions[place] = function
+            true[place] += when_true
+            false[place] += when_false
+    for place in [p for p in functions if p[0] in assertion_lines(lines)]:
+        del functions[place]
+    missed = [(place, which) for place in sorted(functions)
+              for which, counts in (("T", true), ("F", false)) if counts[place] == 0]
+    reasons, groups = read_reasons(), collections.defaultdict(list)
+    for place, which in missed:
+        words = "%s: %s [%s]" % (functions[place], condition(lines, place), which)
+        groups[reasons.pop(words, "")].append("%5d  %s" % (place[0], words))
+    for reason in sorted(groups, key=lambda reason: (reason == "", reason)):
+        print("\n" + (reason or "No reason is given for these:"))
+        print("\n".join(groups[reason]))
+    for words in sorted(reasons):
+        print("\nuncovered.txt lists what is taken, or is not there: " + words)
+    return 2 * len(functions), len(missed), len(groups[""])
+
+
+def main():
+    folder = os.path.abspath(sys.argv[1])
+    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 5000
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    programs, bad = list(all_programs(folder, seeds)), []
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS") or 2)) as pool:
+        for program, wrong in zip(programs, pool.map(Program.build, programs)):
+            if wrong:
+                sys.exit("%s does not compile:\n%s\n0 passed, 1 failed" % (program.name, wrong))
+        for program, good in zip(programs, pool.map(Program.run, programs)):
+            if not good:
+                bad.append(program.name)
+                print("FAILED  %s, see %s.log" % (program.name, program.path))
+    branches, missed, unknown = report(programs)
+    percent = 100.0 * (branches - missed) / branches
+    print("\n%d of %d branches are taken: %.2f %%; %d of the others have no reason in "
+          "coverage/uncovered.txt" % (branches - missed, branches, percent, unknown))
+    failed = (len(bad) > 0) + (percent < WANTED)
+    print("%d passed, %d failed" % (2 - failed, failed))
+    sys.exit(1 if failed else 0)
+
+
+main()
