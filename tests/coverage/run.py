@@ -3,8 +3,9 @@
     run.py FOLDER [SEEDS]
 
 Builds and runs what is in unit/, session/ and inject/, the simulator with SEEDS seeds (5000) and the
-fuzzers' corpora, each with clang's source-based coverage, in FOLDER. A branch is one outcome, true
-or false, of one condition in mtws.h; each && and || has two conditions. Assertions do not count.
+fuzzers' corpora, each with clang's source-based coverage, in FOLDER, and `make tls`, where what that
+needs is installed; else the code of TLS does not count. A branch is one outcome, true or false, of
+one condition in mtws.h; each && and || has two conditions. Assertions do not count.
 
 What no test takes is printed, each with the reason that uncovered.txt gives: blocks of
 
@@ -29,7 +30,7 @@ TESTS = os.path.dirname(HERE)
 TOP = os.path.dirname(TESTS)
 HEADER = os.path.join(TOP, "mtws.h")
 WANTED = 95.0  # percent
-FLAGS = ["-std=c99", "-w", "-O1", "-DNDEBUG", "-fprofile-instr-generate", "-fcoverage-mapping"]
+FLAGS = ["-std=c99", "-w", "-O0", "-DNDEBUG", "-fprofile-instr-generate", "-fcoverage-mapping"]
 
 
 class Program:
@@ -37,35 +38,65 @@ class Program:
         self.name, self.arguments = name, arguments
         self.sources = [os.path.join(TOP, source) for source in sources]
         self.path = os.path.join(folder, name.replace("/", "-"))
+        self.binaries = [self.path]
 
     def build(self):
         command = [os.environ.get("CLANG") or "clang", *FLAGS, "-o", self.path, *self.sources]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         return done.stderr if done.returncode else ""
 
+    def command(self):
+        return [self.path, *self.arguments]
+
     def run(self):
         """Whether it passes. Each process that it starts leaves a file of its own."""
-        environment = dict(os.environ, LLVM_PROFILE_FILE=self.path + "-%p.profraw")
+        environment = dict(os.environ, LLVM_PROFILE_FILE=self.path + "-%m-%p.profraw")
         with open(self.path + ".log", "w") as log:
             try:
-                return subprocess.run([self.path, *self.arguments], cwd=TESTS, env=environment,
+                return subprocess.run(self.command(), cwd=TESTS, env=environment,
                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                      timeout=600).returncode == 0
+                                      timeout=1200).returncode == 0
             except subprocess.TimeoutExpired:
                 return False
 
     def branches(self):
         """(function, (line, column, line, column), times true, times false), in mtws.h."""
-        raw = glob.glob(self.path + "-*.profraw")
+        raw = glob.glob(glob.escape(self.path) + "-*.profraw")
         merged = self.path + ".profdata"
         subprocess.check_call(["llvm-profdata", "merge", "-sparse", "-o", merged, *raw])
-        text = subprocess.check_output(["llvm-cov", "export", "-instr-profile", merged, self.path],
-                                       stderr=subprocess.DEVNULL)
-        for function in json.loads(text)["data"][0]["functions"]:
-            for branch in function["branches"]:
-                place, true, false, file = branch[:4], branch[4], branch[5], branch[6]
-                if os.path.samefile(function["filenames"][file], HEADER):
-                    yield function["name"].split(":")[-1], tuple(place), true, false
+        for binary in self.binaries:
+            text = subprocess.check_output(["llvm-cov", "export", "-instr-profile", merged, binary],
+                                           stderr=subprocess.DEVNULL)
+            for function in json.loads(text)["data"][0]["functions"]:
+                for branch in function["branches"]:
+                    place, true, false, file = branch[:4], branch[4], branch[5], branch[6]
+                    if os.path.samefile(function["filenames"][file], HEADER):
+                        yield function["name"].split(":")[-1], tuple(place), true, false
+
+
+class Tls(Program):
+    """`make tls`, of which all that includes the header is built for coverage."""
+
+    def __init__(self, folder):
+        super().__init__(folder, "tls", [], [])
+        self.arguments = ["tls", "BUILD=" + os.path.relpath(self.path, TESTS), "CC=clang", "CFLAGS=" + " ".join(FLAGS),
+                          "RELOADS=3"]
+        self.binaries = [os.path.join(self.path, "tls", name)
+                         for name in ("cert", "session", "client", "openssl", "mtwscat")]
+
+    @staticmethod
+    def is_possible():
+        path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+        tools = [shutil.which(tool, path=path) for tool in ("nginx", "stunnel4", "haproxy")]
+        headers = subprocess.run(["clang", "-E", "-o", os.devnull, "-"], stderr=subprocess.DEVNULL,
+                                 input=b"#include <bearssl.h>\n#include <openssl/ssl.h>\n")
+        return headers.returncode == 0 and None not in tools
+
+    def build(self):
+        return ""
+
+    def command(self):
+        return ["make", "--no-print-directory", *self.arguments]
 
 
 def all_programs(folder, seeds):
@@ -75,6 +106,10 @@ def all_programs(folder, seeds):
                 if re.search(r"^int main", f.read(), re.M):
                     name = "%s/%s" % (layer, os.path.basename(path)[:-2])
                     yield Program(folder, name, ["tests/%s.c" % name], [])
+    if Tls.is_possible():
+        yield Tls(folder)
+    else:
+        print("without TLS: make tls says what it needs")
     yield Program(folder, "sim", ["tests/sim/sim.c"], ["jobs=1", "shrink=0", "seeds=%d" % seeds])
     for corpus in sorted(glob.glob(os.path.join(TOP, "fuzz", "corpus", "*"))):
         name = os.path.basename(corpus)
@@ -144,10 +179,10 @@ def main():
     os.makedirs(folder)
     programs, bad = list(all_programs(folder, seeds)), []
     with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS") or 2)) as pool:
-        for program, wrong in zip(programs, pool.map(Program.build, programs)):
+        for program, wrong in zip(programs, pool.map(lambda program: program.build(), programs)):
             if wrong:
                 sys.exit("%s does not compile:\n%s\n0 passed, 1 failed" % (program.name, wrong))
-        for program, good in zip(programs, pool.map(Program.run, programs)):
+        for program, good in zip(programs, pool.map(lambda program: program.run(), programs)):
             if not good:
                 bad.append(program.name)
                 print("FAILED  %s, see %s.log" % (program.name, program.path))

@@ -72,7 +72,26 @@ static void every_length(void) {
     }
 }
 
+/* Decoding ends where a character is none of base64's, a NUL too. */
+static void decoding_ends(void) {
+    static const struct {
+        const char *text;
+        size_t size;
+        const char *decoded;
+    } rows[] = {{"Zm9vYmFy", 8, "foobar"}, {"Zm9v\0mFy", 8, "foo"}, {"Zm9v=mFy", 8, "foo"},
+                {"Zm9vYg==", 8, "foob"},   {"\0", 1, ""},           {"Zm\0v", 4, "f"}};
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        uint8_t out[16];
+        mtws__span text = {(const uint8_t *)rows[i].text, rows[i].size};
+        size_t size = mtws__base64_decode(out, sizeof out, text);
+        test_context("row %zu", i);
+        CHECK_UINT(size, strlen(rows[i].decoded));
+        CHECK_MEM(out, rows[i].decoded, strlen(rows[i].decoded));
+        CHECK(mtws__base64_decode(out, 2, text) <= 2);
+    }
+}
+
 int main(int argc, char **argv) {
-    static const test_entry tests[] = {TEST_ROWS(vectors), TEST(every_length)};
+    static const test_entry tests[] = {TEST_ROWS(vectors), TEST(every_length), TEST(decoding_ends)};
     return TEST_MAIN(tests, argc, argv);
 }

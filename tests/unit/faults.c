@@ -58,6 +58,8 @@ static struct {
     struct ifaddrs *interfaces;       /* what getifaddrs gives instead */
     unsigned lists_freed;
     int send_flags;
+    bool ancient;  /* the wall clock says a time before 1970 */
+    bool negative; /* ioctl gives -1 bytes */
 } faults;
 
 static void faults_reset(void) {
@@ -105,7 +107,10 @@ static unsigned faults_open_count(void) {
 }
 
 static int fault_clock_gettime(clockid_t clock, struct timespec *out) {
-    return faults_due(CLOCK) ? -1 : clock_gettime(clock, out);
+    if (faults_due(CLOCK)) return -1;
+    int result = clock_gettime(clock, out);
+    if (faults.ancient && clock == CLOCK_REALTIME) out->tv_sec = -5;
+    return result;
 }
 
 static ssize_t fault_getrandom(void *out, size_t size, unsigned flags) {
@@ -170,7 +175,10 @@ static ssize_t fault_send(int fd, const void *data, size_t size, int flags) {
 
 /* A request is an unsigned long to one libc, an int to another. */
 static int fault_ioctl(int fd, unsigned long request, int *value) {
-    return faults_due(IOCTL) || request != TIOCOUTQ ? -1 : ioctl(fd, TIOCOUTQ, value);
+    if (faults_due(IOCTL) || request != TIOCOUTQ) return -1;
+    if (!faults.negative) return ioctl(fd, TIOCOUTQ, value);
+    *value = -1;
+    return 0;
 }
 
 static int fault_shutdown(int fd, int how) { return faults_due(SHUTDOWN) ? -1 : shutdown(fd, how); }
@@ -411,6 +419,11 @@ static void unsent_and_clock(void) {
     CHECK(a > 0);
     faults_plan(CLOCK, 1, 100, EINVAL);
     CHECK_UINT(mtws__os_unix_ms(), 0);
+    faults_reset();
+    faults.ancient = faults.negative = true;
+    CHECK_UINT(mtws__os_unix_ms(), 0);
+    CHECK_UINT(mtws__os_unsent(0), 0);
+    faults_reset();
 }
 
 static void waking(void) {

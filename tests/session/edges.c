@@ -1,0 +1,391 @@
+/* The edges of the api: arguments that are none, limits that are just passed, and transports that
+ * answer what they may but hardly do.
+ */
+#define MTWS_IMPLEMENTATION
+#include "../../mtws.h"
+
+#include "../test.h"
+#include "peer.h"
+
+#include <math.h>
+
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
+
+/* ---- arguments ------------------------------------------------------------------------------- */
+
+static void no_arguments(void) {
+    peer p;
+    static uint8_t memory[MTWS_MEMORY_SIZE(1000, 1000)];
+    mtws_options small;
+    mtws_client *ws = (mtws_client *)(void *)memory;
+    memset(&small, 0, sizeof small);
+    small.max_message_size = small.max_queue_size = 1000;
+    CHECK_INT(mtws_create(NULL, &small), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_create_in(NULL, &small, memory, sizeof memory), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_create_in(&ws, &small, NULL, sizeof memory), MTWS_ERR_ARGUMENT);
+    CHECK(ws == NULL);
+    small.heartbeat_timeout_ms = -7;
+    CHECK_INT(mtws_create_in(&ws, &small, memory, sizeof memory), MTWS_ERR_ARGUMENT);
+    mtws_destroy(NULL);
+    peer_init(&p);
+    if (!peer_open_up(&p)) return;
+    CHECK_INT(mtws_set_url(p.ws, NULL, NULL), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_set_header(p.ws, NULL, "x"), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_send_text(p.ws, NULL), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_send_part(p.ws, (mtws_kind)3, "x", 1, true, true, NULL), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_send_part(p.ws, MTWS_TEXT, NULL, 1, true, true, NULL), MTWS_ERR_ARGUMENT);
+    CHECK(mtws_get_header(p.ws, NULL) == NULL);
+    peer_finish(&p);
+}
+
+/* Enumerators that don't exist, factors that are no numbers, limits beyond any machine. */
+static void bad_options(void) {
+    static const struct {
+        const char *name;
+        mtws_options options;
+    } rows[] = {
+        {"confirm below", {.confirm = (mtws_confirm_by)-1}},
+        {"confirm above", {.confirm = (mtws_confirm_by)3}},
+        {"heartbeat below", {.heartbeat = (mtws_heartbeat)-1}},
+        {"heartbeat above", {.heartbeat = (mtws_heartbeat)2}},
+        {"network below", {.network = (mtws_network)-1}},
+        {"network above", {.network = (mtws_network)2}},
+        {"level below", {.logger = {.level = (mtws_level)-1}}},
+        {"level above", {.logger = {.level = (mtws_level)5}}},
+        {"factor above", {.reconnect_backoff_factor = 1000.5}},
+        {"factor no number", {.reconnect_backoff_factor = NAN}},
+        {"a message beyond memory", {.max_message_size = SIZE_MAX / 2}},
+        {"a queue beyond memory", {.max_queue_size = SIZE_MAX / 2}},
+        {"both together", {.max_message_size = SIZE_MAX / 5, .max_queue_size = SIZE_MAX / 5}},
+    };
+    static uint8_t memory[1024];
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        mtws_client *ws = (mtws_client *)(void *)memory;
+        if (!test_begin("%s", rows[i].name)) continue;
+        CHECK_UINT(mtws_memory_required(&rows[i].options), 0);
+        CHECK_INT(mtws_create(&ws, &rows[i].options), MTWS_ERR_ARGUMENT);
+        CHECK_INT(mtws_create_in(&ws, &rows[i].options, memory, sizeof memory), MTWS_ERR_ARGUMENT);
+        CHECK(ws == NULL);
+        test_end();
+    }
+}
+
+/* What the request would hold is larger than MTWS_REQUEST_MAX, or a header is none. */
+static void texts_too_big(void) {
+    static char large[MTWS_REQUEST_MAX + 2];
+    mtws_pair headers[] = {{"X-Large", large}, {NULL, NULL}};
+    mtws_options options;
+    mtws_client *ws;
+    memset(large, 'a', sizeof large - 1);
+    memset(&options, 0, sizeof options);
+    options.subprotocols = large;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_ERR_TOO_BIG);
+    options.subprotocols = NULL;
+    options.headers = headers;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_ERR_TOO_BIG);
+    headers[0].value = NULL;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_ERR_ARGUMENT);
+    large[100] = 0;
+    headers[0].value = large;
+    if (!CHECK_INT(mtws_create(&ws, &options), MTWS_OK)) return;
+    large[100] = 'a';
+    CHECK_INT(mtws_set_header(ws, "X-More", large), MTWS_ERR_TOO_BIG);
+    mtws_destroy(ws);
+}
+
+/* drop_oldest is the main queue's: what goes first is refused where its room is full. */
+static void first_is_refused(void) {
+    peer p;
+    uint64_t id;
+    int taken = 0;
+    peer_init(&p);
+    p.options.drop_oldest = true;
+    if (!peer_open_up(&p)) return;
+    p.write_budget = 0;
+    while (mtws_send(p.ws, MTWS_TEXT, "a login", 7, MTWS_FIRST, &id) == MTWS_OK && taken < 10000) {
+        taken++;
+    }
+    CHECK_RANGE(taken, 10, 9999);
+    CHECK_INT(mtws_send(p.ws, MTWS_TEXT, "a login", 7, MTWS_FIRST, &id), MTWS_ERR_QUEUE_FULL);
+    mtws_destroy(p.ws);
+    p.ws = NULL;
+    peer_finish(&p);
+}
+
+static void retry_is_due_at_once(void) {
+    static const peer_plan forbidden = {.answer = "HTTP/1.1 403 Forbidden\r\n\r\n"};
+    peer p;
+    peer_init(&p);
+    p.plans = &forbidden;
+    peer_start(&p);
+    peer_run(&p);
+    CHECK_INT(p.last_state, MTWS_STATE_FAILED);
+    CHECK_INT(peer_wait(&p).timeout_ms, -1);
+    CHECK_INT(mtws_retry_now(p.ws), MTWS_OK);
+    CHECK_INT(peer_wait(&p).timeout_ms, 0);
+    peer_run(&p);
+    CHECK_INT(p.connections, 2);
+    peer_finish(&p);
+}
+
+/* options.debug writes to stderr, where no logger is set. */
+static void debug_to_stderr(void) {
+    mtws_options options;
+    mtws_client *ws;
+    mtws_event event;
+    char text[2000];
+    FILE *file = tmpfile();
+    if (!CHECK(file != NULL)) return;
+    fflush(stderr);
+    int saved = dup(STDERR_FILENO);
+    dup2(fileno(file), STDERR_FILENO);
+    memset(&options, 0, sizeof options);
+    options.debug = true;
+    options.max_reconnect_attempts = MTWS_OFF;
+    if (mtws_create(&ws, &options) == MTWS_OK) {
+        mtws_connect(ws, "ws://user:canary@127.0.0.1:1/", NULL); /* nobody listens there */
+        while (mtws_poll(ws, &event, 1000) == 1) {
+        }
+        mtws_destroy(ws);
+    }
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    CHECK(strstr(text, "mtws info: attempt: ") != NULL);
+    CHECK(strstr(text, "mtws warning: state: connecting -> error: ") != NULL);
+    CHECK(strstr(text, "canary") == NULL);
+}
+
+/* ---- transports ------------------------------------------------------------------------------ */
+
+/* Over the peer's own: each second read and write give 0, and reads give one byte at a time. */
+typedef struct odd {
+    peer p;
+    bool zero_read, zero_write;
+    bool zeros, bytes;
+    int fds, timeout_ms; /* of wait */
+    int open_result;
+} odd;
+
+static int odd_open(void *ctx, const char *host, uint16_t port, bool tls) {
+    odd *o = (odd *)ctx;
+    int result = peer_open(&o->p, host, port, tls);
+    return o->open_result != 0 ? o->open_result : result;
+}
+
+static ptrdiff_t odd_read(void *ctx, void *out, size_t capacity) {
+    odd *o = (odd *)ctx;
+    o->zero_read = o->zeros && !o->zero_read;
+    return o->zero_read ? 0 : peer_read(&o->p, out, o->bytes ? 1 : capacity);
+}
+
+static ptrdiff_t odd_write(void *ctx, const void *data, size_t size) {
+    odd *o = (odd *)ctx;
+    o->zero_write = o->zeros && !o->zero_write;
+    return o->zero_write ? 0 : peer_write(&o->p, data, size);
+}
+
+static void odd_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
+    odd *o = (odd *)ctx;
+    peer_transport_wait(&o->p, want_read, want_write, out);
+    if (o->timeout_ms > 0 && out->timeout_ms < 0) out->timeout_ms = o->timeout_ms;
+    while (out->count < o->fds) {
+        out->fds[out->count].fd = 1000 + out->count;
+        out->fds[out->count++].want_read = true;
+    }
+}
+
+static void odd_close(void *ctx) { peer_transport_close(&((odd *)ctx)->p); }
+
+static void odd_init(odd *o) {
+    memset(o, 0, sizeof *o);
+    peer_init(&o->p);
+    mtws_transport transport = {odd_open, odd_read, odd_write, odd_wait, odd_close, o};
+    o->p.options.transport = transport;
+}
+
+/* Nothing moved: the same as AGAIN. */
+static void zero_bytes(void) {
+    odd o;
+    odd_init(&o);
+    o.zeros = true;
+    if (!CHECK(peer_open_up(&o.p))) return;
+    peer_queue_text(&o.p, "zero");
+    peer_stream(&o.p, "text:back ping:now");
+    peer_advance(&o.p, 2000);
+    CHECK_UINT(o.p.settled, 1);
+    CHECK_UINT(peer_count_events(&o.p, MTWS_EVENT_MESSAGE), 1);
+    CHECK_UINT(peer_count_frames(&o.p, WIRE_PONG), 1);
+    CHECK_INT(o.p.last_state, MTWS_STATE_CONNECTED);
+    peer_finish(&o.p);
+}
+
+/* Reads of a byte each: a step takes only so many, and the rest is not forgotten. */
+static void many_short_reads(void) {
+    odd o;
+    odd_init(&o);
+    o.bytes = true;
+    if (!CHECK(peer_open_up(&o.p))) return;
+    peer_stream(&o.p, "text=1000 ping:now");
+    peer_run(&o.p);
+    CHECK_UINT(peer_count_events(&o.p, MTWS_EVENT_MESSAGE), 1);
+    CHECK_UINT(peer_count_frames(&o.p, WIRE_PONG), 1);
+    peer_finish(&o.p);
+}
+
+/* open may give an error of its own, or a number that is none. */
+static void odd_openings(void) {
+    static const struct {
+        int open, result;
+    } rows[] = {{5, MTWS_ERR_CONNECT},
+                {MTWS_IO_EOF, MTWS_ERR_CONNECT},
+                {MTWS_IO_ERROR, MTWS_ERR_CONNECT},
+                {MTWS_ERR_TLS_TIME, MTWS_ERR_TLS_TIME},
+                {MTWS_ERR_RESOLVE, MTWS_ERR_RESOLVE}};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        odd o;
+        odd_init(&o);
+        o.open_result = rows[i].open;
+        peer_start(&o.p);
+        peer_run(&o.p);
+        test_context("open gives %d", rows[i].open);
+        CHECK_INT(o.p.last_state, MTWS_STATE_RECONNECTING);
+        CHECK_INT(peer_last_state(&o.p, MTWS_STATE_ERROR)->event.result, rows[i].result);
+        peer_finish(&o.p);
+    }
+}
+
+/* A transport that fills the list: what the client itself would wait for has no place there, and
+ * the earlier of two timeouts counts. */
+static void full_wait_list(void) {
+    static const int timeouts[] = {60000, 70, 0};
+    for (size_t i = 0; i < COUNT(timeouts); i++) {
+        odd o;
+        odd_init(&o);
+        o.p.options.wakeable = true;
+        o.p.options.heartbeat_interval_ms = 5000;
+        if (!peer_open_up(&o.p)) return;
+        o.fds = MTWS_WAIT_MAX;
+        o.timeout_ms = timeouts[i];
+        mtws_wait wait;
+        mtws_get_wait(o.p.ws, &wait);
+        CHECK_INT(wait.count, MTWS_WAIT_MAX);
+        CHECK_INT(wait.fds[MTWS_WAIT_MAX - 1].fd, 1000 + MTWS_WAIT_MAX - 1);
+        CHECK_INT(wait.timeout_ms, timeouts[i] == 70 ? 70 : 5000);
+        o.fds = o.timeout_ms = 0;
+        mtws_get_wait(o.p.ws, &wait);
+        CHECK_INT(wait.count, 1); /* mtws_wake's */
+        o.p.bad.size = 0;         /* which the peer takes for a mistake */
+        peer_finish(&o.p);
+    }
+}
+
+/* ---- frames ---------------------------------------------------------------------------------- */
+
+/* Pings while nothing can be written: the room for Pongs fills, the latest one waits for room, and
+ * it may be empty; a Close that is made meanwhile fits. */
+static void pongs_wait_for_room(void) {
+    for (int stops = 0; stops < 2; stops++) {
+        peer p;
+        peer_init(&p);
+        if (!peer_open_up(&p)) return;
+        p.write_budget = 0;
+        for (int i = 0; i < 40; i++)
+            peer_stream(&p, "ping:0123456789012345678901234567890123456789"
+                            "012345678901234567890123456789");
+        peer_stream(&p, "ping");
+        peer_run(&p);
+        if (stops == 1) {
+            CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+            peer_advance(&p, 4500);
+        }
+        size_t before = peer_count_frames(&p, WIRE_PONG);
+        p.write_budget = SIZE_MAX;
+        peer_advance(&p, 100);
+        size_t pongs = peer_count_frames(&p, WIRE_PONG) - before;
+        test_context("stops %d", stops);
+        CHECK_RANGE(pongs, 10, 40);
+        const peer_frame *last = NULL;
+        for (size_t i = 0; i < p.frame_count; i++) {
+            if (p.frames[i].opcode == WIRE_PONG) last = &p.frames[i];
+        }
+        if (stops == 0 && CHECK(last != NULL)) CHECK_UINT(last->size, 0);
+        CHECK_UINT(peer_count_frames(&p, WIRE_CLOSE), (size_t)stops);
+        peer_finish(&p);
+    }
+}
+
+/* Heartbeats in JSON are short, and their timestamp is no string: others are the program's. */
+static void hardly_heartbeats(void) {
+    static const char *const texts[] = {
+        "{\"type\":\"heartbeat\",\"timestamp\":\"now\"}",
+        "{\"type\":\"heartbeat\",\"timestamp\":1,\"more\":\"%s\"}",
+        "{\"type\":\"heartbeat\",\"timestamp\":1,\"more\":[%s]}",
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        char filler[700], text[800];
+        peer p;
+        peer_init(&p);
+        p.options.heartbeat = MTWS_HEARTBEAT_JSON;
+        if (!peer_open_up(&p)) return;
+        memset(filler, i == 2 ? '1' : 'x', sizeof filler);
+        filler[sizeof filler - 1] = 0;
+        size_t size = (size_t)snprintf(text, sizeof text, texts[i], filler);
+        wire_buffer out = {0};
+        wire_frame(&out, WIRE_TEXT, true, text, size);
+        peer_send(&p, out.data, out.size);
+        wire_free(&out);
+        peer_run(&p);
+        test_context("text %zu", i);
+        CHECK_UINT(peer_count_events(&p, MTWS_EVENT_MESSAGE), 1);
+        CHECK_UINT(p.message_count, 0); /* and none is answered */
+        peer_finish(&p);
+    }
+}
+
+/* What is sent while messages are handed over one after the other leaves after 1 ms, although there
+ * are more of them. */
+static void replies_leave_in_time(void) {
+    peer p;
+    mtws_event event;
+    peer_init(&p);
+    if (!peer_open_up(&p)) return;
+    for (int i = 0; i < 200; i++) peer_stream(&p, "text:one");
+    int handed = 0;
+    peer_run(&p);
+    for (int i = 0; i < 200; i++) peer_stream(&p, "text:two");
+    while (mtws_poll(p.ws, &event, 0) == 1) {
+        if (event.type != MTWS_EVENT_MESSAGE) continue;
+        handed++;
+        if (handed == 1) CHECK_INT(mtws_send_text(p.ws, "a reply"), MTWS_OK);
+        if (p.message_count > 0) break;
+        p.now_us += 100;
+    }
+    CHECK_RANGE(handed, 2, 40);
+    CHECK_UINT(p.message_count, 1);
+    mtws_destroy(p.ws);
+    p.ws = NULL;
+    peer_finish(&p);
+}
+
+int main(int argc, char **argv) {
+    static const test_entry tests[] = {
+        TEST(no_arguments),
+        TEST_ROWS(bad_options),
+        TEST(texts_too_big),
+        TEST(first_is_refused),
+        TEST(retry_is_due_at_once),
+        TEST(debug_to_stderr),
+        TEST(zero_bytes),
+        TEST(many_short_reads),
+        TEST(odd_openings),
+        TEST(full_wait_list),
+        TEST(pongs_wait_for_room),
+        TEST(hardly_heartbeats),
+        TEST(replies_leave_in_time),
+    };
+    return TEST_MAIN(tests, argc, argv);
+}
