@@ -24,6 +24,7 @@
 #define _DEFAULT_SOURCE
 #endif
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -109,11 +110,12 @@ static bool program_create(void) {
     o.max_queue_size = 16384;
     o.max_frame_size = 700;
     o.wakeable = true;
-    o.resolver = MTWS_RESOLVER_SYSTEM; /* the other one is made to fail in unit/faults.c */
+    bool own = q == NAMED || q == BY_TCP || q == LISTED;
+    o.resolver = own ? MTWS_RESOLVER_OWN : MTWS_RESOLVER_SYSTEM;
     o.heartbeat = q == BEATS ? MTWS_HEARTBEAT_JSON : MTWS_HEARTBEAT_PING;
     o.hold_queue = q == HOLDS;
     o.stream_messages = q == STREAMS;
-    o.proxy = q == PROXY ? "http://one:80" : q == SOCKS ? "socks5://one:80" : NULL;
+    o.proxy = q == PROXY ? "http://one.example:80" : q == SOCKS ? "socks5://one.example:80" : NULL;
     o.network = q == BY_HAND ? MTWS_NETWORK_MANUAL : MTWS_NETWORK_AUTO;
     mtws_result result = mtws_create(&prog.ws, &o);
     if (result == MTWS_OK) return true;
@@ -179,7 +181,8 @@ static bool program_rests(void) {
 /* Connects as soon as that may be done. */
 static void program_goes(void) {
     if (!prog.go_asked || !program_rests()) return;
-    const char *url = prog.addresses == 2 ? "ws://two/" : "ws://one/";
+    const char *url = prog.addresses == 2 ? "ws://two.example/" : "ws://one.example/";
+    if (prog.scene->quirk == LISTED) url = "ws://listed/";
     if (far.proxy || far.socks) url = "ws://far/"; /* a name that only the proxy knows */
     mtws_result result = mtws_connect(prog.ws, url, NULL);
     REQUIRE(result == MTWS_OK, "mtws_connect gives %d", (int)result);
@@ -415,7 +418,7 @@ static void heal(void) {
     far.script = prog.scene->script;
     while (far.script[far.at].what != END) far.at++;
     far.up = true;
-    far.stalls = false;
+    far.stalls = far.names_mute = false;
     far.refusals = 0;
     if (sys.net_down) network_changes(false);
     for (int i = 0; i < CONNS; i++) {
@@ -473,6 +476,7 @@ static bool run(const scene *life, bool loop, plan what, bool traced) {
     sys.send_room = life->quirk == SLOW ? 700 : 16384;
     far.script = life->script;
     far.up = true;
+    far.truncates = life->quirk == BY_TCP;
     far.proxy = life->quirk == PROXY;
     far.socks = life->quirk == SOCKS;
     far.first_silent = life->quirk == FIRST_SILENT;

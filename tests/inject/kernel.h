@@ -14,17 +14,36 @@
 /* clang-format off */
 typedef enum call {
     CLOCK, ENTROPY, SOCKET, OPTION, BIND, CONNECT, ASK, POLL, RECV, SEND, NOTICE, IOCTL, SHUTDOWN,
-    CLOSE, EVENTFD, READ, WRITE, RESOLVE, INTERFACES, MALLOC, NAP, CALLS
+    CLOSE, EVENTFD, OPEN, STAT, FILE_READ, QUESTION, ANSWER, READ, WRITE, RESOLVE, INTERFACES, MALLOC, NAP, CALLS
 } call;
 /* clang-format on */
 
-static const char *const call_names[CALLS] = {
-    "clock_gettime", "getrandom",   "socket",          "setsockopt",
-    "bind",          "connect",     "getsockopt",      "poll",
-    "recv",          "send",        "recv of netlink", "ioctl",
-    "shutdown",      "close",       "eventfd",         "read",
-    "write",         "getaddrinfo", "getifaddrs",      "malloc",
-    "nanosleep"};
+static const char *const call_names[CALLS] = {"clock_gettime",
+                                              "getrandom",
+                                              "socket",
+                                              "setsockopt",
+                                              "bind",
+                                              "connect",
+                                              "getsockopt",
+                                              "poll",
+                                              "recv",
+                                              "send",
+                                              "recv of netlink",
+                                              "ioctl",
+                                              "shutdown",
+                                              "close",
+                                              "eventfd",
+                                              "open",
+                                              "stat",
+                                              "read of a file",
+                                              "send to a name server",
+                                              "recv from a name server",
+                                              "read",
+                                              "write",
+                                              "getaddrinfo",
+                                              "getifaddrs",
+                                              "malloc",
+                                              "nanosleep"};
 
 typedef enum how {
     FAILS,  /* -1 and errno */
@@ -143,6 +162,36 @@ static const fault faults[] = {
     F(EVENTFD, FAILS, ENFILE),
     F(EVENTFD, FAILS, ENODEV),
     F(EVENTFD, FAILS, ENOMEM),
+    F(OPEN, FAILS, ENOENT),
+    F(OPEN, FAILS, EACCES),
+    F(OPEN, FAILS, EMFILE),
+    F(OPEN, FAILS, ENFILE),
+    F(OPEN, FAILS, ENOMEM),
+    F(OPEN, FAILS, EINTR),
+    F(STAT, FAILS, ENOENT),
+    F(STAT, FAILS, EACCES),
+    F(STAT, FAILS, ENOMEM),
+    F(FILE_READ, FAILS, EINTR),
+    F(FILE_READ, FAILS, EIO),
+    F(FILE_READ, FAILS, EAGAIN),
+    F(FILE_READ, CUTS, 1),
+    F(FILE_READ, CUTS, 0),
+    F(QUESTION, FAILS, EINTR),
+    F(QUESTION, FAILS, EAGAIN),
+    F(QUESTION, FAILS, ENOBUFS),
+    F(QUESTION, FAILS, ENOMEM),
+    F(QUESTION, FAILS, EPERM),
+    F(QUESTION, FAILS, ENETUNREACH),
+    F(QUESTION, FAILS, EHOSTUNREACH),
+    F(QUESTION, FAILS, ECONNREFUSED),
+    F(ANSWER, FAILS, EINTR),
+    F(ANSWER, FAILS, EAGAIN),
+    F(ANSWER, LIES, EAGAIN),
+    F(ANSWER, FAILS, ECONNREFUSED),
+    F(ANSWER, FAILS, EHOSTUNREACH),
+    F(ANSWER, FAILS, ENOMEM),
+    F(ANSWER, CUTS, 11), /* less than a header */
+    F(ANSWER, CUTS, 40),
     F(READ, FAILS, EINTR),
     F(READ, FAILS, EAGAIN),
     F(READ, FAILS, EIO),
@@ -177,11 +226,12 @@ enum {
     CONNS = 16, /* the latest ones */
     LANE_SIZE = 65536,
     CHUNKS = 64,
+    LETTERS = 16,
     WINDOW_SIZE = 20000, /* bytes that the peer's system takes from us ahead of its program */
     SPIN_CALLS = 8000    /* in a second of virtual time are too many */
 };
 
-typedef enum fd_kind { FREE, STREAM, DATAGRAM, NETLINK, EVENT } fd_kind;
+typedef enum fd_kind { FREE, STREAM, DATAGRAM, NETLINK, EVENT, PLAIN_FILE } fd_kind;
 typedef enum stage { CONNECTING, REFUSED, UP, DEAD } stage;
 
 typedef struct lane { /* one direction of a connection */
@@ -205,6 +255,7 @@ typedef struct conn {
     struct peer {        /* what the far end knows: server.h */
         int tunnel;      /* how far a proxy's client has come */
         bool upgraded, mute, closed;
+        bool names;     /* it is the name server */
         bool fragments; /* a message is begun */
         size_t message_size;
         uint8_t message[LANE_SIZE / 2];
@@ -213,9 +264,17 @@ typedef struct conn {
 
 typedef struct descriptor {
     fd_kind kind;
-    uint32_t serial; /* of its connection; 0: none yet */
-    uint64_t count;  /* of an eventfd, or notices of a netlink socket */
+    uint32_t serial;  /* of its connection; 0: none yet */
+    uint64_t count;   /* of an eventfd, or notices of a netlink socket; bytes read of a file */
+    const char *text; /* of a file */
 } descriptor;
+
+typedef struct letter { /* a datagram to the client */
+    int fd;             /* 0: none */
+    uint64_t at_us;
+    size_t size;
+    uint8_t bytes[512];
+} letter;
 
 static struct kernel {
     uint64_t now_us;
@@ -232,6 +291,7 @@ static struct kernel {
 
     descriptor fds[FDS];
     int fd_count, fds_open;
+    letter letters[LETTERS];
     conn conns[CONNS];
     uint32_t serial; /* of the latest connection */
     unsigned blocks, lists;
@@ -249,6 +309,8 @@ static unsigned long long struck[FAULTS]; /* how often each fault did, in all ru
 /* Of server.h: bytes arrived at a server; the world's next doing, and it is done. */
 static void peer_reads(conn *c);
 static void peer_connects(conn *c, const struct sockaddr *address);
+/* The name server's answer to a question, its size; 0: it is silent. */
+static size_t name_answers(const uint8_t *question, size_t size, bool stream, uint8_t *out);
 static uint64_t world_next_us(void);
 static void world_acts(void);
 /* Of program.h: the program wants something at that time, and ends a wait. False: it can't. */
@@ -379,6 +441,10 @@ static bool lane_arrives(lane *l) {
 /* When something arrives next, or the world does something. */
 static uint64_t kernel_next_us(void) {
     uint64_t next = world_next_us();
+    for (int i = 0; i < LETTERS && !sys.net_down; i++) {
+        const letter *l = &sys.letters[i];
+        if (l->fd != 0 && l->at_us > sys.now_us && l->at_us < next) next = l->at_us;
+    }
     for (int i = 0; i < CONNS && !sys.net_down; i++) {
         const conn *c = &sys.conns[i];
         if (c->serial == 0 || c->stage == DEAD) continue;
@@ -457,10 +523,19 @@ static size_t send_room(const conn *c) {
     return room < window ? room : window;
 }
 
+/* The first datagram that has arrived there, or NULL. */
+static letter *letter_at(int fd) {
+    for (int i = 0; i < LETTERS && !sys.net_down; i++) {
+        if (sys.letters[i].fd == fd && sys.letters[i].at_us <= sys.now_us) return &sys.letters[i];
+    }
+    return NULL;
+}
+
 /* What poll would say; POLLHUP and POLLERR unasked. */
 static short fd_events(int fd) {
     const descriptor *d = fd_look(fd, FREE);
     if (d->kind == EVENT) return d->count > 0 && !hides(READ) ? POLLIN : 0;
+    if (d->kind == DATAGRAM) return letter_at(fd) != NULL && !hides(ANSWER) ? POLLIN : 0;
     if (d->kind == NETLINK) return d->count > 0 && !hides(NOTICE) ? POLLIN : 0;
     const conn *c = conn_of(d->serial);
     if (d->serial == 0 || c->serial != d->serial) return POLLHUP;
@@ -534,7 +609,8 @@ static int inject_connect(int fd, const struct sockaddr *address, socklen_t size
     descriptor *d = fd_look(fd, FREE);
     REQUIRE(size >= sizeof(struct sockaddr_in), "an address of %d bytes", (int)size);
     if (d->kind == DATAGRAM) {
-        if (f != NULL && f->how == FAILS) return fails(f->value);
+        /* It has nothing to wait for, so no signal interrupts it. */
+        if (f != NULL && f->how == FAILS && f->value != EINTR) return fails(f->value);
         return sys.net_down ? fails(ENETUNREACH) : 0;
     }
     REQUIRE(d->kind == STREAM && d->serial == 0, "a second connect of %d", fd);
@@ -587,9 +663,36 @@ static ssize_t notice_recv(descriptor *d, size_t size) {
     return size < 16 ? (ssize_t)size : 16;
 }
 
+/* A datagram of the name server's. */
+static ssize_t letter_recv(int fd, void *out, size_t size) {
+    const fault *f = strikes(ANSWER);
+    letter *l = letter_at(fd);
+    if (f != NULL && f->how != CUTS) return fails(f->value);
+    if (l == NULL) return fails(EAGAIN);
+    if (size > l->size) size = l->size;
+    if (f != NULL && size > (size_t)f->value) size = (size_t)f->value;
+    memcpy(out, l->bytes, size);
+    l->fd = 0;
+    return (ssize_t)size;
+}
+
+/* A question to the name server, which answers at once. */
+static ssize_t letter_send(int fd, const void *data, size_t size) {
+    const fault *f = strikes(QUESTION);
+    letter *l = sys.letters;
+    if (f != NULL) return fails(f->value);
+    while (l < sys.letters + LETTERS && l->fd != 0) l++;
+    REQUIRE(l < sys.letters + LETTERS, "more answers wait than the test has room for");
+    l->size = name_answers((const uint8_t *)data, size, false, l->bytes);
+    l->fd = l->size > 0 ? fd : 0;
+    l->at_us = sys.now_us + LATENCY_US;
+    return (ssize_t)size;
+}
+
 static ssize_t inject_recv(int fd, void *out, size_t size, int flags) {
     (void)flags;
     REQUIRE(size > 0, "a read of nothing");
+    if (fd_look(fd, FREE)->kind == DATAGRAM) return letter_recv(fd, out, size);
     if (fd_look(fd, FREE)->kind == NETLINK) return notice_recv(fd_look(fd, NETLINK), size);
     const fault *f = strikes(RECV);
     conn *c = fd_conn(fd);
@@ -610,6 +713,7 @@ static ssize_t inject_recv(int fd, void *out, size_t size, int flags) {
 }
 
 static ssize_t inject_send(int fd, const void *data, size_t size, int flags) {
+    if (fd_look(fd, FREE)->kind == DATAGRAM) return letter_send(fd, data, size);
     const fault *f = strikes(SEND);
     conn *c = fd_conn(fd);
     REQUIRE((flags & MSG_NOSIGNAL) != 0, "a send that may raise SIGPIPE");
@@ -642,8 +746,10 @@ static int inject_ioctl(int fd, unsigned long request, int *out) {
 
 static int inject_shutdown(int fd, int direction) {
     const fault *f = strikes(SHUTDOWN);
-    const descriptor *d = fd_look(fd, STREAM);
+    const descriptor *d = fd_look(fd, FREE);
     if (f != NULL) return fails(f->value);
+    if (d->kind == DATAGRAM) return 0;
+    REQUIRE(d->kind == STREAM, "a shutdown of descriptor %d", fd);
     conn *c = conn_of(d->serial);
     if (d->serial == 0 || c->serial != d->serial || c->stage == DEAD) return fails(ENOTCONN);
     if (c->stage != UP) {
@@ -663,6 +769,9 @@ static int inject_close(int fd) {
         if (c->stage == UP && c->in.arrived == 0) lane_end(&c->out); /* a FIN, else a reset */
         else conn_break(c);
     }
+    for (int i = 0; i < LETTERS; i++) {
+        if (sys.letters[i].fd == fd) sys.letters[i].fd = 0;
+    }
     d->kind = FREE;
     sys.fds_open--;
     return f != NULL ? fails(f->value) : 0;
@@ -677,7 +786,52 @@ static int inject_eventfd(unsigned count, int flags) {
     return fd;
 }
 
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static const char hosts_text[] =
+    "127.0.0.1 localhost\n10.0.0.1\tlisted.example listed # a server\n";
+static const char resolv_text[] =
+    "# of a test\nnameserver 10.0.0.53\noptions timeout:1 attempts:2\n";
+
+static const char *file_text(const char *path) {
+    if (strcmp(path, "/etc/hosts") == 0) return hosts_text;
+    REQUIRE(strcmp(path, "/etc/resolv.conf") == 0, "the file %s is asked for", path);
+    return resolv_text;
+}
+
+static int inject_open(const char *path, int flags) {
+    const fault *f = strikes(OPEN);
+    const char *text = file_text(path);
+    REQUIRE((flags & O_CLOEXEC) != 0, "a file that exec keeps");
+    if (f != NULL) return fails(f->value);
+    int fd = fd_open(PLAIN_FILE);
+    sys.fds[fd - FD_BASE].text = text;
+    return fd;
+}
+
+static int inject_stat(const char *path, struct stat *out) {
+    const fault *f = strikes(STAT);
+    const char *text = file_text(path);
+    if (f != NULL) return fails(f->value);
+    memset(out, 0, sizeof *out);
+    out->st_size = (off_t)strlen(text);
+    out->st_ino = 7;
+    return 0;
+}
+
+static ssize_t file_read(descriptor *d, void *out, size_t size) {
+    const fault *f = strikes(FILE_READ);
+    size_t left = strlen(d->text) - (size_t)d->count;
+    if (f != NULL && f->how == FAILS) return fails(f->value);
+    if (size > left) size = left;
+    if (f != NULL && size > (size_t)f->value) size = (size_t)f->value;
+    memcpy(out, d->text + d->count, size);
+    d->count += size;
+    return (ssize_t)size;
+}
+
 static ssize_t inject_read(int fd, void *out, size_t size) {
+    if (fd_look(fd, FREE)->kind == PLAIN_FILE) return file_read(fd_look(fd, PLAIN_FILE), out, size);
     const fault *f = strikes(READ);
     descriptor *d = fd_look(fd, EVENT);
     REQUIRE(size >= sizeof d->count, "a read of %d bytes", (int)size);
@@ -699,7 +853,7 @@ static ssize_t inject_write(int fd, const void *data, size_t size) {
     return (ssize_t)size;
 }
 
-/* Names are "one" or "two", after how many addresses they have. */
+/* Names are "one.example" or "two.example", after how many addresses they have. */
 static int inject_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                               struct addrinfo **out) {
     (void)service, (void)hints;
@@ -711,7 +865,7 @@ static int inject_getaddrinfo(const char *host, const char *service, const struc
     }
     if (sys.net_down) return EAI_AGAIN;
     if (f != NULL && f->value == EMPTY_LIST) return 0;
-    int count = strcmp(host, "two") == 0 ? 2 : 1;
+    int count = strncmp(host, "two", 3) == 0 ? 2 : 1;
     for (int i = count; i > 0; i--) {
         struct {
             struct addrinfo info;
@@ -738,19 +892,6 @@ static void inject_freeaddrinfo(struct addrinfo *list) {
         free(list);
         list = next;
     }
-}
-
-/* The client asks this system for names, so it reads no file. */
-static int inject_open(const char *path, int flags) {
-    (void)flags;
-    violate("%s is opened", path);
-    return -1;
-}
-
-static int inject_stat(const char *path, struct stat *out) {
-    (void)out;
-    violate("stat of %s", path);
-    return -1;
 }
 
 static unsigned inject_if_nametoindex(const char *name) {

@@ -12,6 +12,9 @@ typedef enum quirk {
     FIRST_SILENT, /* of two addresses */
     SLOW,         /* the client's system takes few bytes at a time */
     FEW,          /* max_reconnect_attempts is 2 */
+    NAMED,        /* names are resolved by the header, as by default, */
+    BY_TCP,       /* with a name server that wants TCP, */
+    LISTED,       /* or are in /etc/hosts */
     PROXY,        /* the way goes through an HTTP proxy, */
     SOCKS,        /* or through SOCKS5 */
     BY_HAND,      /* MTWS_NETWORK_MANUAL */
@@ -160,6 +163,29 @@ static const scene scenes[] = {
       {620, SERVER_RESETS, 0, 0},
       {640, PART, 2, 100},
       {3000, END, 0, 0}}},
+    {"a name server",
+     NAMED,
+     {{0, GO, 1, 0},
+      {0, SAY, 2, 20},
+      {500, SERVER_RESETS, 0, 0},
+      {4000, SERVER_CLOSE, 1001, 0},
+      {6500, END, 0, 0}}},
+    {"a name server, and two addresses",
+     NAMED,
+     {{0, GO, 2, 0}, {0, SAY, 2, 20}, {500, SERVER_RESETS, 0, 0}, {2500, END, 0, 0}}},
+    {"a name server that is silent at first",
+     NAMED,
+     {{0, GO, 1, 0},
+      {0, NAMES_MUTE, 1, 0},
+      {0, SAY, 1, 20},
+      {5000, NAMES_MUTE, 0, 0},
+      {9000, END, 0, 0}}},
+    {"a name server that wants TCP",
+     BY_TCP,
+     {{0, GO, 1, 0}, {0, SAY, 1, 20}, {500, SERVER_RESETS, 0, 0}, {4000, END, 0, 0}}},
+    {"a name in hosts",
+     LISTED,
+     {{0, GO, 1, 0}, {0, SAY, 1, 20}, {500, SERVER_RESETS, 0, 0}, {2500, END, 0, 0}}},
     {"through a proxy",
      PROXY,
      {{0, GO, 1, 0},

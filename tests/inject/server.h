@@ -20,6 +20,7 @@ typedef enum action {
     SERVER_BEATS,   /* a heartbeat in JSON */
     SERVER_LIES,    /* a frame that no server may send */
     SERVER_REFUSES, /* the next a upgrades, with 503 */
+    NAMES_MUTE,     /* a: 1: the name server answers nothing any more; 0: it does again */
     SERVER_STALLS,  /* a: 1: upgrades are not answered; 0: they are again */
     NETWORK_DOWN,
     NETWORK_UP,
@@ -51,8 +52,9 @@ static struct server {
     size_t at; /* the next action */
     bool up, stalls;
     bool first_silent; /* the first of two addresses does not answer at all, or else refuses */
-    bool proxy, socks; /* the server is reached through one */
-    bool blind;        /* the client has no randomness, and may not connect: FAULTS row 16 */
+    bool names_mute, truncates; /* the name server: is silent; wants TCP */
+    bool proxy, socks;          /* the server is reached through one */
+    bool blind; /* the client has no randomness, and may not connect: FAULTS row 16 */
     int refusals;
     unsigned pushed;
     unsigned received[IDS]; /* how often each message came, whole */
@@ -71,6 +73,8 @@ static void peer_connects(conn *c, const struct sockaddr *address) {
     struct sockaddr_in in;
     memcpy(&in, address, sizeof in);
     uint32_t number = ntohl(in.sin_addr.s_addr) & 255;
+    c->peer.names = ntohs(in.sin_port) == 53;
+    if (c->peer.names) return;
     REQUIRE(ntohs(in.sin_port) == 80, "a connect to port %u", ntohs(in.sin_port));
     REQUIRE(!far.blind || sys.now_us >= sys.heal_us, "connected without randomness");
     far.connections++;
@@ -96,6 +100,47 @@ static void peer_frame(conn *c, unsigned opcode, const void *data, size_t size) 
 static void peer_ends(conn *c) {
     c->peer.closed = true;
     lane_end(&c->in);
+}
+
+/* ---- the name server -------------------------------------------------------------------------- */
+
+/* RFC 1035 section 4.1: the question comes back, then an address or two; of IPv6 there is none. */
+static size_t name_answers(const uint8_t *question, size_t size, bool stream, uint8_t *out) {
+    size_t end = 12;
+    if (far.names_mute) return 0;
+    REQUIRE(size >= 17 && question[5] == 1, "a question of %u bytes", (unsigned)size);
+    while (end < size && question[end] != 0) end += 1u + question[end];
+    REQUIRE(end + 5 <= size, "a question that does not end");
+    bool ipv4 = question[end + 2] == 1, two = (question[13] | 32) == 't';
+    end += 5;
+    memset(out, 0, 12);
+    memcpy(out, question, 2);
+    out[2] = far.truncates && !stream ? 0x83 : 0x81;
+    out[3] = 0x80;
+    out[5] = 1;
+    memcpy(out + 12, question + 12, end - 12);
+    if (!ipv4 || out[2] == 0x83) return end;
+    out[7] = two ? 2 : 1;
+    for (uint8_t i = 1; i <= out[7]; i++, end += 16) {
+        const uint8_t record[16] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 2, 0, 4, 10, 0, 0, i};
+        memcpy(out + end, record, sizeof record);
+    }
+    return end;
+}
+
+/* RFC 7766: each message with its size before it. */
+static bool names_takes(conn *c) {
+    const uint8_t *b = c->out.bytes;
+    uint8_t question[600], answer[514];
+    size_t size = c->out.arrived < 2 ? SIZE_MAX : (size_t)b[0] << 8 | b[1];
+    if (size == SIZE_MAX || c->out.arrived < size + 2) return false;
+    REQUIRE(size + 2 <= sizeof question, "a question of %u bytes", (unsigned)size);
+    lane_take(&c->out, question, size + 2);
+    size = name_answers(question + 2, size, true, answer + 2);
+    answer[0] = (uint8_t)(size >> 8);
+    answer[1] = (uint8_t)size;
+    if (size > 0) lane_put(&c->in, answer, size + 2);
+    return true;
 }
 
 /* ---- what comes from the client -------------------------------------------------------------- */
@@ -236,6 +281,12 @@ static bool peer_takes(conn *c) {
 static void peer_reads(conn *c) {
     if (c->stage != UP || c->peer.mute) return;
     bool more = true;
+    if (c->peer.names) {
+        while (names_takes(c)) {
+        }
+        if (lane_at_end(&c->out)) peer_ends(c);
+        return;
+    }
     while (more && !c->peer.closed) {
         bool tunnel = (far.proxy || far.socks) && c->peer.tunnel < 2;
         more = c->peer.upgraded ? peer_takes(c) : tunnel ? peer_tunnel(c) : peer_upgrade(c);
@@ -326,6 +377,7 @@ static void world_acts(void) {
         if (c != NULL) peer_reads(c);
         break;
     case SERVER_REFUSES: far.refusals = a->a; break;
+    case NAMES_MUTE: far.names_mute = a->a == 1; break;
     case SERVER_STALLS: far.stalls = a->a == 1; break;
     case NETWORK_DOWN: network_changes(true); break;
     case NETWORK_UP: network_changes(false); break;
