@@ -7718,8 +7718,8 @@ MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
     case BR_ERR_BAD_CIPHER_SUITE:
     case BR_ERR_INVALID_ALGORITHM: return "the server chose an algorithm that was not offered";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_HANDSHAKE_FAILURE:
-        return "the server refused the handshake: no common cipher or curve, or it requires a "
-               "client certificate";
+        return "the server refused the handshake: no common cipher or curve of TLS 1.2, or it "
+               "needs a client certificate";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_PROTOCOL_VERSION:
         return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another TLS "
                "library "

@@ -975,7 +975,8 @@ def mtwscat_over_tls(backend):
             check(done.stdout == "one\ntwo\n" and done.returncode == 0, "%s: %s", arguments, done)
         for arguments, text in (((), "not trusted"), ((*ca, "--pin", other), "pin_sha256"),
                                 (("--insecure", "--pin", other), "pin_sha256"),
-                                (("--ca", "/nowhere"), "--ca FILE"), ((*ca, "--pin", "x"), "pin"),
+                                (("--ca", "/nowhere"), "the file of --ca"),
+                                ((*ca, "--pin", "x"), "pin"),
                                 ((*ca, "--key", pki("ec.key")), "certificate")):
             done = cat(*arguments)
             check(done.returncode != 0 and done.stdout == "", "%s: %s", arguments, done)
