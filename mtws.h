@@ -5680,7 +5680,7 @@ MTWS_PRIVATE void mtws__dns_stream_in(mtws__dns *d, int slot, size_t size) {
  */
 
 enum {
-    MTWS__RACE_MAX = MTWS__FAMILIES * MTWS__DNS_FAMILY_MAX,
+    MTWS__RACE_MAX = (int)MTWS__FAMILIES * (int)MTWS__DNS_FAMILY_MAX,
     MTWS__RUNNERS_MAX = 3,         /* attempts at a time */
     MTWS__RACE_DELAY_US = 250000,  /* before the next attempt, while others are under way */
     MTWS__RACE_FAMILY_US = 50000,  /* for the answer of the family that is preferred */
@@ -5794,8 +5794,8 @@ MTWS_PRIVATE void mtws__race_lose(mtws__race *r, int index) {
  */
 
 enum {
-    MTWS__NET_SOCKETS = MTWS__RUNNERS_MAX + MTWS__DNS_TRIES_MAX, /* and two more of a client's own
-                                                                    are MTWS_WAIT_MAX */
+    /* With two more of a client's own they are MTWS_WAIT_MAX. */
+    MTWS__NET_SOCKETS = (int)MTWS__RUNNERS_MAX + (int)MTWS__DNS_TRIES_MAX,
     MTWS__NET_FILE_SIZE = 4096, /* bytes of a file read at once ... */
     MTWS__NET_FILE_READS = 16,  /* ... and so many times a call */
     MTWS__NET_READS = 4         /* messages of one server a call */
