@@ -305,7 +305,7 @@ static void parse_connection(settings *set, option_id id, const char *name, char
         options->max_reconnect_attempts = (int32_t)parse_number(name, value, 1, INT32_MAX);
         break;
     case OPT_DELAY:
-        options->initial_reconnect_delay_ms = (int32_t)parse_number(name, value, 1, 30000);
+        options->initial_reconnect_delay_ms = (int32_t)parse_number(name, value, 250, 30000);
         break;
     default: {
         int32_t interval = (int32_t)parse_number(name, value, 0, INT32_MAX);
@@ -557,8 +557,11 @@ static void show_state(cat *c, const mtws_event *change) {
     fprintf(stderr, "mtwscat: %s", mtws_state_name(change->state));
     if (change->state == MTWS_STATE_RECONNECTING)
         fprintf(stderr, " in %.2f s", change->retry_ms / 1000.0);
-    if (change->result == MTWS_ERR_CLOSED)
-        fprintf(stderr, ": the server closed with %u", (unsigned)change->close_code);
+    /* What the server gave as its reason does not say the code; where it gave none, mtws.h does. */
+    char closed[64];
+    snprintf(closed, sizeof closed, "the server closed with %u", (unsigned)change->close_code);
+    if (change->result == MTWS_ERR_CLOSED && strcmp(change->reason, closed) != 0)
+        fprintf(stderr, ": %s", closed);
     if (*change->reason) fprintf(stderr, ": %s", change->reason);
     fputc('\n', stderr);
 }

@@ -94,6 +94,12 @@ upgrades() {
     is 'wrong userinfo: stays secret' bash -c "! grep -q s3cr3t '$folder/err'"
     cat_with -q --no-reconnect "$url/status?code=503" </dev/null
     is '503 without another attempt: exit status' [ $status -eq 1 ]
+    cat_with -n 1 --no-reconnect "$url/close/4001/" </dev/null
+    is 'a close is told once' [ "$(grep -c 'closed with 4001' "$folder/err")" -eq 1 ]
+    is 'and in one way' grep -qx 'mtwscat: disconnected: the server closed with 4001' "$folder/err"
+    cat_with -n 1 --no-reconnect "$url/close/4001/over" </dev/null
+    is 'a close is told with its reason' \
+        grep -qx 'mtwscat: disconnected: the server closed with 4001: over' "$folder/err"
     cat_with -q -t 0.5 "$url/hang" </dev/null
     is 'silence: exit status' [ $status -eq 1 ]
 }
