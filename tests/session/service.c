@@ -1098,6 +1098,7 @@ static void after_a_gap(void) {
 
 static void heartbeats_off(void) {
     world w;
+    if (!test_sampled()) return;
     world_init(&w);
     w.p.options.heartbeat_interval_ms = MTWS_OFF;
     if (!world_open(&w)) return;
@@ -1485,8 +1486,8 @@ static void within_a_backlog(void) {
                 {7, 0, false}, {72, 5, true}, {36, 1, true},  {8, 3, true}};
     for (size_t i = 0; i < COUNT(rows); i++) {
         bool quiet = rows[i].quiet;
-        if (!test_begin("%zu bytes, at first %zu%s", rows[i].room, rows[i].first_room,
-                        quiet ? ", quiet" : ""))
+        if (!test_sampled() || !test_begin("%zu bytes, at first %zu%s", rows[i].room,
+                                           rows[i].first_room, quiet ? ", quiet" : ""))
             continue;
         world w;
         world_init(&w);
@@ -1560,7 +1561,7 @@ static void forged_pongs(void) {
 static void asks_again(void) {
     static const uint64_t due_ms[] = {100, 500, 1300, 2900, 6100, 12500, 25300, 50900, 76500};
     for (int json = 0; json < 2; json++) {
-        if (!test_begin("heartbeats %s", json ? "in JSON" : "off")) continue;
+        if (!test_sampled() || !test_begin("heartbeats %s", json ? "in JSON" : "off")) continue;
         peer_plan plan = {.no_pong = true};
         world w;
         world_init(&w);
@@ -1619,6 +1620,7 @@ static void asks_again(void) {
 static void beats_ask(void) {
     peer_plan plan = {.no_pong = true};
     world w;
+    if (!test_sampled()) return;
     world_init(&w);
     w.p.plans = &plan;
     w.p.plan_count = 1;

@@ -1902,13 +1902,16 @@ static void long_userinfo(void) {
         CHECK(taken || result == MTWS_ERR_TOO_BIG); /* no longer one fits again */
         taken = result == MTWS_OK;
         /* Every byte that is left goes to a header. */
-        size_t size = sizeof value - 1;
-        memset(value, 'v', size);
-        while (taken && size > 0) {
-            value[size] = '\0';
-            if (mtws_set_header(p.ws, "X", value) == MTWS_OK) break;
-            size--;
+        size_t size = 0;
+        for (size_t step = 8192; taken && step > 0; step /= 2) {
+            if (size + step >= sizeof value) continue;
+            memset(value, 'v', size + step);
+            value[size + step] = '\0';
+            if (mtws_set_header(p.ws, "X", value) == MTWS_OK) size += step;
+            mtws_set_header(p.ws, "X", NULL); /* an old value would take room beside the new */
         }
+        value[size] = '\0';
+        if (taken && size > 0) CHECK_INT(mtws_set_header(p.ws, "X", value), MTWS_OK);
         if (taken) {
             CHECK(peer_reach(&p, MTWS_STATE_CONNECTED, 1000));
             const char *authorization = peer_request_header(&p, "Authorization");
