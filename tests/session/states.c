@@ -1466,6 +1466,28 @@ static void waits_as_told(void) {
     peer_finish(&p);
 }
 
+/* A server that sends something between any two polls, and no Pong, is noticed too. */
+static void talks_and_does_not_answer(void) {
+    static const peer_plan plans[] = {{.no_pong = true}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.options.max_reconnect_attempts = MTWS_OFF;
+    p.options.heartbeat_interval_ms = 1000;
+    p.options.heartbeat_timeout_ms = 500;
+    peer_open_up(&p);
+    uint64_t opened_us = p.now_us;
+    for (int i = 0; i < 200 && p.last_state == MTWS_STATE_CONNECTED; i++) {
+        peer_stream(&p, "ping:x");
+        peer_sleep(&p, 50);
+        peer_poll(&p);
+    }
+    peer_run(&p);
+    CHECK_INT(p.last_state, MTWS_STATE_FAILED);
+    CHECK_RANGE(p.now_us - opened_us, 1500000, 3100000);
+    peer_finish(&p);
+}
+
 /* ... whatever the server sends meanwhile, and in whatever phase. */
 static void late_polls_of_a_busy_server(void) {
     static const struct {
@@ -2733,6 +2755,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(sleeps),
         TEST_ROWS(late_polls_of_a_busy_server),
         TEST(waits_as_told),
+        TEST(talks_and_does_not_answer),
         TEST_ROWS(late_polls),
         TEST(late_polls_of_a_dead_link),
         TEST(wall_clock_jumps),
