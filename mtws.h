@@ -10108,8 +10108,8 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
     for (int i = 0; reads && i < MTWS__READS_PER_STEP; i++) {
         uint64_t received = ws->stats.bytes_received;
         mtws__client_read(ws);
-        /* A short read counts as the last one, but not where the peer's life depends on it. */
-        reads = judging && ws->stats.bytes_received != received;
+        /* Of TCP a short read counts as the last one, but not where a life depends on it. */
+        reads = judging && ws->own_net && ws->stats.bytes_received != received;
         if (reads) c->drained = false;
         if (c->unparsed && mtws__client_parse(ws, event)) return true;
         if (c->unparsed || c->phase != MTWS__PHASE_OPEN) break;
