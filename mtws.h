@@ -155,9 +155,9 @@
  *     once; the one that answered last is asked first the next time.
  *   - What they say is kept for its time to live, within MTWS_DNS_TTL_MIN and _MAX; where an
  *     attempt failed, or the network changed, it is asked for anew, at most once in
- *     MTWS_DNS_TTL_MIN seconds. Where every server is silent or fails, addresses whose time is
- *     over are used for up to MTWS_DNS_STALE_MAX seconds more (RFC 8767), with a WARN "dns_stale"
- *     in the log.
+ *     MTWS_DNS_TTL_MIN seconds; what no server could say of IPv6 or IPv4, with each attempt. Where
+ *     every server is silent or fails, addresses whose time is over are used for up to
+ *     MTWS_DNS_STALE_MAX seconds more (RFC 8767), with a WARN "dns_stale" in the log.
  *   - An answer counts only from the server that was asked, with the question's id, port and
  *     letters in their random cases; DNSSEC is not checked, so who sits between can forge.
  *
@@ -5240,7 +5240,7 @@ typedef struct mtws__dns_entry {
     char host[MTWS__HOST_MAX + 1]; /* "": free */
     mtws__dns_outcome outcome;     /* FOUND, NO_NAME or NO_DATA */
     mtws__dns_set sets[MTWS__FAMILIES];
-    uint8_t pending;    /* a bit for each family whose answer was not waited for ... */
+    uint8_t pending;    /* a bit for each family that nobody could say, or was not waited for ... */
     int candidate;      /* ... and of which name: to be asked for again */
     uint64_t ended_us;  /* when its time to live is over ... */
     uint64_t usable_us; /* ... and until when no server is asked again all the same */
@@ -5272,6 +5272,7 @@ typedef struct mtws__dns {
     bool stale; /* what was found is older than its time to live allows */
     mtws__dns_set sets[MTWS__FAMILIES];
     uint32_t ttl;
+    uint64_t limit_us; /* when a part of it that the cache had ends */
     int candidate; /* of the names that the search list makes */
     char name[MTWS__HOST_MAX + 1];
     uint8_t need;    /* a bit for each family that is still to be answered */
@@ -5343,12 +5344,16 @@ MTWS_PRIVATE void mtws__dns_keep(mtws__dns *d, uint64_t now_us) {
         }
     }
     uint64_t ttl_s = mtws__min_u64(mtws__max_u64(d->ttl, MTWS_DNS_TTL_MIN), MTWS_DNS_TTL_MAX);
+    uint64_t ended_us = mtws__add_u64(now_us, ttl_s * 1000000);
     memcpy(e->host, d->host, sizeof e->host);
     memcpy(e->sets, d->sets, sizeof e->sets);
     e->outcome = d->outcome;
-    e->pending = d->need;
+    e->pending = 0;
+    for (int i = 0; i < MTWS__FAMILIES; i++) {
+        if (!d->sets[i].known) e->pending = (uint8_t)(e->pending | 1u << i);
+    }
     e->candidate = d->candidate;
-    e->ended_us = e->usable_us = mtws__add_u64(now_us, ttl_s * 1000000);
+    e->ended_us = e->usable_us = mtws__min_u64(ended_us, d->limit_us);
     e->asked_us = e->used_us = now_us;
 }
 
@@ -5425,6 +5430,7 @@ MTWS_PRIVATE void mtws__dns_start(mtws__dns *d, const char *host, bool absolute,
     d->outcome = MTWS__DNS_OUTCOME_ASKING;
     d->stale = d->no_data = d->unsure = false;
     d->ttl = UINT32_MAX;
+    d->limit_us = UINT64_MAX;
     mtws__dns_entry *e = mtws__dns_find(d, host);
     bool usable = e != NULL && now_us < e->usable_us;
     if (d->config.rotate && !usable) d->good++;
@@ -5433,7 +5439,8 @@ MTWS_PRIVATE void mtws__dns_start(mtws__dns *d, const char *host, bool absolute,
         /* Half of it is known, and may be used while the other half is asked for. */
         memcpy(d->sets, e->sets, sizeof d->sets);
         d->need = e->pending;
-        d->ttl = (uint32_t)((e->ended_us - mtws__min_u64(e->ended_us, now_us)) / 1000000);
+        d->limit_us = e->ended_us;
+        d->stale = now_us >= e->ended_us;
         return;
     }
     if (usable) {
@@ -5461,13 +5468,15 @@ MTWS_PRIVATE void mtws__dns_finish(mtws__dns *d, uint64_t now_us) {
 /* Nothing is asked any more about the present name: what follows? */
 MTWS_PRIVATE void mtws__dns_conclude(mtws__dns *d, uint64_t now_us) {
     const mtws__dns_set *six = &d->sets[MTWS__IPV6], *four = &d->sets[MTWS__IPV4];
-    bool certain = six->known && four->known;
-    if (!certain) d->ttl = 0;
     if (six->count + four->count > 0) {
         mtws__dns_finish(d, now_us);
         return;
     }
-    if (!certain) d->unsure = true;
+    bool certain = six->known && four->known;
+    if (!certain) {
+        d->unsure = true;
+        d->ttl = 0;
+    }
     /* Servers that are silent about one name will be about the next. */
     bool silent = !certain && !d->answered;
     if (!silent && mtws__dns_begin(d, d->candidate + 1)) return;
