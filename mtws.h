@@ -161,9 +161,10 @@
  *   - An answer counts only from the server that was asked, with the question's id, port and
  *     letters in their random cases; DNSSEC is not checked, so who sits between can forge.
  *
- * Connections are tried to IPv6 and IPv4 by turns, 250 ms apart or as soon as one fails, at most
- * three at a time, never two to one address (RFC 8305, RFC 6455 section 4.1); the first that opens
- * is used, and its family tried first the next time. IPv4 waits 50 ms for the answer about IPv6.
+ * Connections are tried to IPv6 and IPv4 by turns, 250 ms apart (a tenth of connect_timeout_ms if
+ * that is less, but at least 10 ms) or as soon as one fails, at most three at a time, never two to
+ * one address (RFC 8305, RFC 6455 section 4.1); the first that opens is used, and its family tried
+ * first the next time. IPv4 waits 50 ms for the answer about IPv6.
  *
  * Other sources of the system (mDNS, LDAP, the machine's own name without an entry in hosts; what
  * macOS and Android keep outside of resolv.conf) are for options.resolver MTWS_RESOLVER_SYSTEM. Its
@@ -5691,7 +5692,9 @@ MTWS_PRIVATE void mtws__dns_stream_in(mtws__dns *d, int slot, size_t size) {
 enum {
     MTWS__RACE_MAX = (int)MTWS__FAMILIES * (int)MTWS__DNS_FAMILY_MAX,
     MTWS__RUNNERS_MAX = 3,         /* attempts at a time */
-    MTWS__RACE_DELAY_US = 250000,  /* before the next attempt, while others are under way */
+    MTWS__RACE_DELAY_US = 250000,  /* before the next attempt, while others are under way; ... */
+    MTWS__RACE_SHARES = 10,        /* ... a tenth of the time that there is for all, if less, ... */
+    MTWS__RACE_LEAST_US = 10000,   /* ... but not under RFC 8305's least */
     MTWS__RACE_FAMILY_US = 50000,  /* for the answer of the family that is preferred */
     MTWS__RACE_RUNNER_US = 3000000 /* an attempt has at least, where there are many addresses */
 };
@@ -5708,13 +5711,21 @@ typedef struct mtws__race {
     unsigned skip;     /* each family begins behind so many of its addresses */
     uint64_t first_us; /* when an address was first known */
     uint64_t next_us;  /* no further attempt before, while others are under way */
+    uint64_t delay_us; /* between attempts */
 } mtws__race;
 
+/* The delay where there is so much time for all that opens a connection. */
+MTWS_PRIVATE uint64_t mtws__race_delay_us(uint64_t time_us) {
+    uint64_t share_us = mtws__max_u64(time_us / MTWS__RACE_SHARES, MTWS__RACE_LEAST_US);
+    return mtws__min_u64(share_us, MTWS__RACE_DELAY_US);
+}
+
 /* family: where to begin. */
-MTWS_PRIVATE void mtws__race_start(mtws__race *r, int family, unsigned skip) {
+MTWS_PRIVATE void mtws__race_start(mtws__race *r, int family, unsigned skip, uint64_t delay_us) {
     memset(r, 0, sizeof *r);
     r->turn = family;
     r->skip = skip;
+    r->delay_us = delay_us;
 }
 
 /* Adds an address, once: there may be one connection at a time to each that is being opened (RFC
@@ -5781,7 +5792,7 @@ MTWS_PRIVATE int mtws__race_next(mtws__race *r, bool pending, uint64_t now_us) {
     r->turn = r->ips[index].six ? MTWS__IPV4 : MTWS__IPV6;
     r->fates[index] = MTWS__RACE_RUNS;
     r->started_us[index] = now_us;
-    r->next_us = mtws__add_u64(now_us, MTWS__RACE_DELAY_US);
+    r->next_us = mtws__add_u64(now_us, r->delay_us);
     r->begun = true;
     r->running++;
     return index;
@@ -5854,6 +5865,7 @@ typedef struct mtws__net {
     mtws__race race;
     int family;                     /* the one to begin with: of the connection that won last */
     unsigned skip;                  /* of its addresses: those that led to nothing */
+    uint64_t delay_us;              /* of the race */
     mtws__ip known[MTWS__RACE_MAX]; /* addresses that the name last had */
     int known_count;
     int error;       /* the last errno; after MTWS_ERR_RESOLVE by the system, what it says */
@@ -5865,6 +5877,7 @@ MTWS_PRIVATE void mtws__net_start(mtws__net *net) {
     net->fd = net->file = -1;
     for (int i = 0; i < MTWS__NET_SOCKETS; i++) net->sockets[i].fd = -1;
     net->family = MTWS__IPV6;
+    net->delay_us = MTWS__RACE_DELAY_US;
     mtws__dns_open(&net->dns);
 }
 
@@ -5879,6 +5892,11 @@ MTWS_PRIVATE void mtws__net_names(mtws__net *net, mtws_resolver resolver, const 
     if (!mtws__dns_servers_parse(servers, &given)) return;
     memcpy(net->servers, given.servers, sizeof net->servers);
     net->server_count = given.server_count;
+}
+
+/* options.connect_timeout_ms: so much time there is for all. */
+MTWS_PRIVATE void mtws__net_time(mtws__net *net, int32_t ms) {
+    net->delay_us = mtws__race_delay_us((uint64_t)ms * 1000);
 }
 
 /* Closes what an event loop has had the time to forget. */
@@ -6096,7 +6114,7 @@ MTWS_PRIVATE int mtws__net_begin(mtws__net *net, const char *host, uint16_t port
     net->listed = net->asked = false;
     memset(&net->hosts, 0, sizeof net->hosts);
     memset(net->taken, 0, sizeof net->taken);
-    mtws__race_start(&net->race, net->family, net->skip);
+    mtws__race_start(&net->race, net->family, net->skip, net->delay_us);
     net->stage = MTWS__NET_KNOWN;
     if (mtws__ip_parse(mtws__span_of(net->host), &ip)) {
         mtws__net_add(net, &ip);
@@ -10950,6 +10968,7 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     ws->options.proxy = ws->proxy_text;
     mtws__net_start(&ws->net);
     mtws__net_names(&ws->net, resolved.resolver, resolved.dns_servers, resolved.dns_timeout_ms);
+    mtws__net_time(&ws->net, resolved.connect_timeout_ms);
     ws->options.dns_servers = NULL;
     mtws__proxy_start(&ws->proxy, ws->answer, sizeof ws->answer);
     for (int i = 0; i < MTWS__SOURCES; i++) {

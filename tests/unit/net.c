@@ -32,7 +32,7 @@ static mtws__ip own(int n) {
 static void know(uint16_t port, int count) {
     net.port = port;
     net.stage = MTWS__NET_KNOWN;
-    mtws__race_start(&net.race, net.family, net.skip);
+    mtws__race_start(&net.race, net.family, net.skip, net.delay_us);
     for (int i = 1; i <= count; i++) {
         mtws__ip ip = own(i);
         mtws__net_add(&net, &ip);

@@ -9,7 +9,7 @@ static uint64_t now_us;
 static bool pending[MTWS__FAMILIES]; /* the family's answer may still come */
 
 static void start(int family, unsigned skip) {
-    mtws__race_start(&race, family, skip);
+    mtws__race_start(&race, family, skip, MTWS__RACE_DELAY_US);
     now_us = 5000000;
     memset(pending, 0, sizeof pending);
 }
@@ -93,6 +93,21 @@ static void one_that_fails_is_followed_at_once(void) {
     lose("6b");
     CHECK_INT(wait_ms(), -1);
     CHECK_INT(race.running, 0);
+}
+
+/* A tenth of the time for all, so that addresses which lead nowhere leave enough of it. */
+static void little_time(void) {
+    static const struct {
+        uint64_t time_ms, delay_ms;
+    } rows[] = {{1, 10}, {100, 10}, {300, 30}, {2499, 249}, {2500, 250}, {20000, 250}};
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        uint64_t delay_us = mtws__race_delay_us(rows[i].time_ms * 1000);
+        CHECK_UINT(delay_us / 1000, rows[i].delay_ms);
+        mtws__race_start(&race, MTWS__IPV6, 0, delay_us);
+        add_all("6a 4a");
+        CHECK_STR(next(), "6a");
+        CHECK_INT(wait_ms(), (int)rows[i].delay_ms);
+    }
 }
 
 /* The family that won last comes first. */
@@ -264,6 +279,7 @@ int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST(families_take_turns),
         TEST(one_that_fails_is_followed_at_once),
+        TEST(little_time),
         TEST(preferred_family),
         TEST(answers_that_come_apart),
         TEST(many),
