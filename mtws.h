@@ -10107,6 +10107,16 @@ MTWS_PRIVATE void mtws__client_gap(mtws_client *ws) {
               "mtws_poll was not called, or the machine slept: deadlines begin anew");
 }
 
+/* The program takes messages again. Behind the one that waited nothing was read, so an answer that
+ * is overdue may lie there. */
+MTWS_PRIVATE void mtws__client_resume(mtws_client *ws) {
+    mtws__heartbeat *h = mtws__client_heart(ws);
+    if (!ws->connection.held) return;
+    ws->connection.held = false;
+    uint64_t now_us = mtws__client_fresh_us(ws);
+    if (now_us >= mtws__heartbeat_deadline_us(h)) mtws__heartbeat_restart(h, now_us);
+}
+
 /* One round of an open connection's work. True: *event was filled. */
 MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
     mtws__connection *c = &ws->connection;
@@ -11203,7 +11213,7 @@ MTWS_API mtws_result mtws_wake(mtws_client *ws) {
 MTWS_API mtws_result mtws_set_paused(mtws_client *ws, bool paused) {
     MTWS_ASSERT(!ws->in_hook);
     ws->paused = paused;
-    if (!paused) ws->connection.held = false;
+    if (!paused) mtws__client_resume(ws);
     return MTWS_OK;
 }
 

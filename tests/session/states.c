@@ -2643,6 +2643,35 @@ static void pausing(void) {
     peer_finish(&p);
 }
 
+/* The program was not looking for longer than a heartbeat may take, and the Pong is not here yet:
+ * it is judged from where messages are taken again, once. */
+static void paused_past_the_deadline(void) {
+    for (int silent = 0; silent < 2; silent++) {
+        peer p;
+        peer_init(&p);
+        peer_plan plan = {0};
+        plan.no_pong = true;
+        p.plans = &plan;
+        p.options.heartbeat_interval_ms = 40000;
+        p.options.heartbeat_timeout_ms = 500;
+        if (peer_open_up(&p)) {
+            mtws_set_paused(p.ws, true);
+            peer_stream(&p, "text:one");
+            peer_advance(&p, 60000);
+            CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+            mtws_set_paused(p.ws, false);
+            plan.no_pong = silent;
+            peer_run(&p);
+            peer_advance(&p, 499);
+            CHECK_UINT(peer_count_events(&p, MTWS_EVENT_MESSAGE), 1);
+            CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+            peer_advance(&p, 2);
+            CHECK_INT(p.last_state, silent ? MTWS_STATE_RECONNECTING : MTWS_STATE_CONNECTED);
+        }
+        peer_finish(&p);
+    }
+}
+
 /* A paused client that nothing waits for notices the end at once; else behind what waits. */
 static void the_end_while_paused(void) {
     for (int i = 0; i < 2; i++) {
@@ -2791,6 +2820,7 @@ int main(int argc, char **argv) {
         TEST(waits_for_what_is_needed),
         TEST(idle_costs_little),
         TEST(pausing),
+        TEST(paused_past_the_deadline),
         TEST(the_end_while_paused),
         TEST(pausing_with_a_full_buffer),
         TEST(runs_repeat),
