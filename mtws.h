@@ -334,7 +334,7 @@
  *
  *     ERROR    bad_option bad_url bad_header bad_proxy bad_tls_option no_tls no_trust
  *              attempts_used_up message_refused stubborn, and state into FAILED
- *     WARN     nothing_asks dropped tls_insecure, and state into ERROR
+ *     WARN     nothing_asks dropped dns_stale tls_insecure, and state into ERROR
  *     INFO     attempt redirect trust state
  *     DEBUG    transport_open tls_open close_sent close_received queue_full gap
  */
@@ -475,7 +475,7 @@ typedef enum mtws_result {
     MTWS_ERR_PROXY       = -10, /* the proxy refused, with http_status where it is an HTTP proxy's
                                    answer, or did not speak as proxies do */
     MTWS_ERR_TLS         = -11, /* any TLS failure not named below; wss:// in a build without TLS */
-    MTWS_ERR_TLS_TRUST   = -12, /* the chain does not lead to a trust anchor */
+    MTWS_ERR_TLS_TRUST   = -12, /* the chain leads to no trust anchor, or no pin matches */
     MTWS_ERR_TLS_NAME    = -13, /* the certificate is for another host */
     MTWS_ERR_TLS_TIME    = -14, /* expired, not yet valid, or this machine's clock is wrong */
     MTWS_ERR_HANDSHAKE   = -15, /* the answer to the upgrade was not RFC 6455's */
@@ -7748,8 +7748,7 @@ MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
         return "the server refused the handshake: no common cipher or curve of TLS 1.2, or it "
                "needs a client certificate";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_PROTOCOL_VERSION:
-        return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another TLS "
-               "library "
+        return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another TLS library "
                "behind options.transport";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_UNKNOWN_CA:
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_BAD_CERTIFICATE:

@@ -622,6 +622,43 @@ static void enough_was_read(void) {
     CHECK(name_count > 300);
 }
 
+/* ---- the log --------------------------------------------------------------------------------- */
+
+/* Whether the manual's list has the item with this level. A level's lines follow its name. */
+static bool log_lists(const char *level, const char *item, size_t size) {
+    static const char *const levels[] = {"ERROR", "WARN", "INFO", "DEBUG"};
+    const char *at = strstr(source, " * THE LOG\n"), *end = strstr(at, "\n */");
+    const char *own = strstr(at, level);
+    for (size_t i = 0; i < UNIT_COUNT(levels); i++) {
+        const char *other = strstr(own + strlen(level), levels[i]);
+        if (other != NULL && other < end) end = other;
+    }
+    for (at = own; at < end; at++) {
+        if (word_char(at[0]) || memcmp(at + 1, item, size) != 0) continue;
+        if (!word_char(at[1 + size])) return true;
+    }
+    return false;
+}
+
+/* What is logged stands in the manual, under its level. */
+static void log_items(void) {
+    static const char mark[] = "MTWS_LOG_";
+    int items = 0;
+    for (const char *at = source; (at = strstr(at, mark)) != NULL;) {
+        char level[8] = "";
+        const char *begin = at += sizeof mark - 1;
+        while (*at >= 'A' && *at <= 'Z' && at - begin < 7) at++;
+        memcpy(level, begin, (size_t)(at - begin));
+        at += strspn(at, ",");
+        at += strspn(at, " \n");
+        if (at[0] != '"') continue;
+        size_t size = strcspn(at + 1, "\"");
+        CHECK_TEXT(log_lists(level, at + 1, size), "%s %.*s", level, (int)size, at + 1);
+        items++;
+    }
+    CHECK_RANGE(items, 20, 100);
+}
+
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST(enough_was_read),
@@ -635,6 +672,7 @@ int main(int argc, char **argv) {
         TEST(nothing_ahead),
         TEST(columns),
         TEST(api_in_order),
+        TEST(log_items),
     };
     source = read_header();
     if (source == NULL) {
