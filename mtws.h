@@ -7748,8 +7748,8 @@ MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
         return "the server refused the handshake: no common cipher or curve of TLS 1.2, or it "
                "needs a client certificate";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_PROTOCOL_VERSION:
-        return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another TLS library "
-               "behind options.transport";
+        return "the server refuses TLS 1.2: it speaks TLS 1.3 only, which takes another library of "
+               "TLS behind options.transport";
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_UNKNOWN_CA:
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_BAD_CERTIFICATE:
     case BR_ERR_RECV_FATAL_ALERT + BR_ALERT_UNSUPPORTED_CERTIFICATE:
