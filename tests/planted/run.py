@@ -4,9 +4,10 @@
 
 plants.txt beside this holds them. FOLDER takes the copies of the header and its tests. Each bug is
 built into the test that its block names, and where that sees nothing into all others: unit/,
-session/ and inject/, the simulator with 10,000 seeds, and the fuzzers' corpora. A test sees it when
-it fails, crashes or does not end. Of the plants those are run whose title contains WORDS. From the
-environment: CC, and JOBS, how many at a time (2).
+session/ and inject/, of tls/ what needs no server of others', the simulator with 10,000 seeds, and
+the fuzzers' corpora. A test sees it when it fails, crashes or does not end. Of the plants those are
+run whose title contains WORDS. From the environment: CC, and JOBS, how many at a time (2). It needs
+BearSSL and openssl.
 
 A bug that no test sees is a failure; so are a plant that no longer applies, or does not compile,
 and a test that fails without one. The last line is "N passed, N failed".
@@ -26,8 +27,9 @@ TESTS = os.path.dirname(HERE)
 TOP = os.path.dirname(TESTS)
 LIMIT_S = 120  # for one program, on a machine that is busy
 SEEDS, SEEDS_AT_ONCE = 10000, 1000
-LAYERS = ["unit", "session", "inject", "sim", "fuzz"]
-TARGETS = ["utf8", "json", "url", "http", "message", "queue", "dns", "proxy", "client"]
+LAYERS = ["unit", "session", "inject", "tls", "sim", "fuzz"]
+TARGETS = ["utf8", "json", "url", "http", "message", "queue", "dns", "cert", "proxy", "client"]
+TLS = ["tls/cert", "tls/session"]
 
 Plant = collections.namedtuple("Plant", "title program before after")
 
@@ -76,7 +78,8 @@ class Tree:
                                          "-fno-sanitize-recover=all", "../fuzz/replay.c"]}
         command = [os.environ.get("CC") or "cc", "-std=c99", "-w", "-O0", "-o", "program",
                    os.path.join("..", source.get(layer, "tests/%s.c" % program)),
-                   *more.get(layer, [])]
+                   *more.get(layer, []),
+                   *(["-lbearssl"] if program in TLS + ["fuzz/cert"] else [])]
         done = subprocess.run(command, cwd=self.tests, stderr=subprocess.PIPE, text=True)
         return done.stderr if done.returncode else ""
 
@@ -115,7 +118,7 @@ def all_programs():
     """In the order in which they are tried."""
     found = [os.path.relpath(path, TESTS)[:-2] for layer in ("unit", "session", "inject")
              for path in sorted(glob.glob(os.path.join(TESTS, layer, "*.c")))]
-    return found + ["sim"] + ["fuzz/" + target for target in TARGETS]
+    return found + TLS + ["sim"] + ["fuzz/" + target for target in TARGETS]
 
 
 def seek(tree, header, plant, sound):
@@ -155,12 +158,27 @@ class Sound:
             self.trees.put(tree)
 
 
+def prepare_tls(folder):
+    """The certificates of the TLS tests; ends where they, or BearSSL, can't be had."""
+    missing = [] if shutil.which("openssl") else ["openssl"]
+    asked = subprocess.run([os.environ.get("CC") or "cc", "-E", "-o", os.devnull, "-"],
+                           input=b"#include <bearssl.h>\n", stderr=subprocess.DEVNULL)
+    if asked.returncode:
+        missing.append("libbearssl-dev")
+    if missing:
+        sys.exit("on Debian: apt-get install %s\n0 passed, 1 failed" % " ".join(missing))
+    os.environ["PKI"] = os.path.join(folder, "pki")
+    if subprocess.run([os.path.join(TESTS, "tls", "pki.sh"), os.environ["PKI"]]).returncode:
+        sys.exit("the certificates could not be made\n0 passed, 1 failed")
+
+
 def main():
     folder, words = os.path.abspath(sys.argv[1]), " ".join(sys.argv[2:])
     jobs = int(os.environ.get("JOBS") or 2)
     with open(os.path.join(TOP, "mtws.h")) as f:
         header = f.read()
     plants = [plant for plant in read_plants() if words in plant.title]
+    prepare_tls(folder)
     sound = Sound(folder, header)
     trees = queue.Queue()
     for number in range(1, jobs + 1):
