@@ -10140,15 +10140,15 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
     if ((c->control_size > 0 || c->beat_size > 0) && !c->blocked) mtws__client_flush(ws);
     if (c->unparsed && mtws__client_parse(ws, event)) return true;
     bool judging = ws->now_us >= mtws__heartbeat_deadline_us(mtws__client_heart(ws));
-    bool reads = c->readable || judging || !ws->own_net;
-    for (int i = 0; reads && i < MTWS__READS_PER_STEP; i++) {
+    if (c->readable || judging || !ws->own_net) {
         uint64_t received = ws->stats.bytes_received;
         mtws__client_read(ws);
         /* Of TCP a short read counts as the last one, but not where a life depends on it. */
-        reads = judging && ws->own_net && ws->stats.bytes_received != received;
-        if (reads) c->drained = false;
+        if (judging && ws->own_net && ws->stats.bytes_received != received) {
+            c->drained = false;
+            c->readable = true;
+        }
         if (c->unparsed && mtws__client_parse(ws, event)) return true;
-        if (c->unparsed || c->phase != MTWS__PHASE_OPEN) break;
     }
     if (c->phase == MTWS__PHASE_NONE) return false;
     bool over = c->input_ended || (c->output_ended && c->drained);
