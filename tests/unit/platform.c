@@ -237,13 +237,13 @@ static void shutting_down(void) {
 
 /* FAULTS row 48: a storm of signals ends a wait with -1, and hurts nothing else. */
 static void signal_storm(void) {
-    struct sigaction mine, before;
+    struct sigaction mine;
     struct itimerval storm = {{0, 500}, {0, 500}}, calm = {{0, 0}, {0, 0}};
     int server, fd = connected(&server), interrupted = 0;
     memset(&mine, 0, sizeof mine);
     mine.sa_handler = count_signal; /* without SA_RESTART */
     sigemptyset(&mine.sa_mask);
-    sigaction(SIGALRM, &mine, &before);
+    sigaction(SIGALRM, &mine, NULL);
     signals = 0;
     setitimer(ITIMER_REAL, &storm, NULL);
     for (int i = 0; i < 2000; i++) {
@@ -258,7 +258,7 @@ static void signal_storm(void) {
         if (test_failing()) break;
     }
     setitimer(ITIMER_REAL, &calm, NULL);
-    sigaction(SIGALRM, &before, NULL);
+    signal(SIGALRM, SIG_IGN); /* an emulator may still hold the last one back */
     CHECK(signals > 5);
     CHECK(interrupted > 0);
     close(server);
