@@ -9141,8 +9141,8 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
             mtws__client_end_output(ws, put);
         }
     }
-    if (c->secure)
-        mtws__tls_push(ws->tls_layer); /* what is left of records; errors are met by reading */
+    /* What is left of records leaves too; errors are met by reading. */
+    if (c->secure) mtws__tls_push(ws->tls_layer);
     c->flushed_us = ws->now_us;
     c->handed_size = 0;
 }
@@ -9579,8 +9579,8 @@ MTWS_PRIVATE void mtws__client_opened(mtws_client *ws) {
     uint64_t interval_us = off ? 0 : (uint64_t)ws->options.heartbeat_interval_ms * 1000;
     uint64_t timeout_us = (uint64_t)ws->options.heartbeat_timeout_ms * 1000;
     mtws__heartbeat_start(&c->heartbeat, json ? 0 : interval_us, timeout_us, nonce, ws->now_us);
-    nonce[0] ^=
-        0x80; /* a heartbeat in JSON may be a Ping, which must not be taken for the other's */
+    /* A heartbeat in JSON may be a Ping, which must not be taken for the other's. */
+    nonce[0] ^= 0x80;
     mtws__heartbeat_start(&c->beat, json ? interval_us : 0, timeout_us, nonce, ws->now_us);
     c->phase = MTWS__PHASE_OPEN;
     c->gaps = 0;
