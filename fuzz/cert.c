@@ -276,6 +276,30 @@ static bool parse_key(mtws__span info, br_x509_pkey *out) {
 
 /* ---- parts: PEM, a certificate, names -------------------------------------------------------- */
 
+/* A text as roots, as a chain and as a key, each in the block that is counted for it. */
+static void load_text(mtws__span span) {
+    mtws_trust *trust;
+    mtws__identity id;
+    mtws_options options;
+    char *text = (char *)malloc(span.size + 1);
+    CHECK(text != NULL);
+    if (span.size > 0) memcpy(text, span.data, span.size);
+    text[span.size] = 0;
+    memset(&options, 0, sizeof options);
+    options.client_cert_pem = options.client_key_pem = text;
+    size_t sizes[2] = {mtws__trust_required("", text), mtws__identity_room(&options)};
+    void *blocks[2] = {malloc(sizes[0]), malloc(sizes[1])};
+    CHECK(blocks[0] != NULL && blocks[1] != NULL);
+    mtws_result result = mtws__trust_make(&trust, "", text, blocks[0], sizes[0]);
+    CHECK(result == MTWS_OK || result == MTWS_ERR_TLS_TRUST);
+    if (result == MTWS_OK) CHECK(trust->count > 0);
+    const char *wrong = mtws__identity_load(&id, (uint8_t *)blocks[1], sizes[1], &options);
+    if (wrong == NULL) CHECK(id.count > 0 && id.kind != 0);
+    free(blocks[0]);
+    free(blocks[1]);
+    free(text);
+}
+
 /* A log of all blocks: label, data, and how each ends. */
 static void read_pem(fuzz_bytes *log, mtws__span text, uint64_t cuts) {
     mtws__pem p;
@@ -333,6 +357,7 @@ static void put_pem(fuzz_bytes *out, const char *label, mtws__span data, size_t 
 
 static void try_pem(mtws__span text, uint64_t cuts) {
     fuzz_bytes whole, pieces, again;
+    load_text(text);
     read_pem(&whole, text, 0);
     read_pem(&pieces, text, cuts);
     CHECK(fuzz_same(&whole, &pieces));

@@ -157,6 +157,11 @@ def all_seeds():
 
     text = openssl("x509", "-in", "Root.pem")
     yield bytes([0, 7]) + b"words\n" + text + text.replace(b"\n", b"\r\n")
+    for name in ("k2", "P-384"):
+        with open(name + ".key", "rb") as f:
+            own = openssl("x509", "-in", "Leaf.pem" if name == "k2" else "P.pem") + f.read()
+        yield bytes([0, 3]) + own
+        yield bytes([0, 3]) + own.replace(b"KEY-----\nM", b"KEY-----\nA")
     yield bytes([0, 7]) + b"-----BEGIN A B-----\nAQ==\n-----END A B-----\n" \
                           b"-----BEGIN A-----\nA*\n-----END A-----\n"
     yield bytes([2, 0]) + b"Server.Test.\0*.test\0" + pin + b"\0*.TEST"
