@@ -440,6 +440,11 @@ static const trust_row trust_rows[] = {
     {"expired", "localhost", MTWS_ERR_TLS_TIME, "2020-01-01 to 2021-06-01", NULL, NULL, NULL, 0,
      NULL},
     {"future", "localhost", MTWS_ERR_TLS_TIME, "2090-01-01", NULL, NULL, NULL, 0, NULL},
+    /* The first and the last second of a certificate, and those next to them. */
+    {"expired", "localhost", 0, "", NULL, NULL, NULL, 1622505600, NULL},
+    {"expired", "localhost", MTWS_ERR_TLS_TIME, "2021-06-01", NULL, NULL, NULL, 1622505601, NULL},
+    {"future", "localhost", 0, "", NULL, NULL, NULL, 3786912000, NULL},
+    {"future", "localhost", MTWS_ERR_TLS_TIME, "2089-12-31", NULL, NULL, NULL, 3786911999, NULL},
     {"ec", "localhost", MTWS_ERR_TLS_TIME, "clock says 1970-01-01", NULL, NULL, NULL, 1, NULL},
     {"ec", "localhost", MTWS_ERR_TLS_TIME, "clock says 2106", NULL, NULL, NULL, 4294967296, NULL},
     {"ec", "localhost", MTWS_ERR_TLS_TIME, "clock says 9999", NULL, NULL, NULL, UINT64_MAX / 1000,
