@@ -9147,15 +9147,18 @@ MTWS_PRIVATE void mtws__client_flush(mtws_client *ws) {
     c->handed_size = 0;
 }
 
-/* Reads once, or with a transport of the user's until it says that there is no more. */
-MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
+/* Reads once, or with a transport of the user's until it says that there is no more; at most so
+ * many bytes, and says how many. */
+MTWS_PRIVATE size_t mtws__client_read(mtws_client *ws, size_t limit) {
     mtws__connection *c = &ws->connection;
+    size_t total = 0;
     c->drained = false;
     for (int i = 0; i < MTWS__READS_PER_STEP && !c->input_ended; i++) {
         uint8_t *to;
         size_t room = mtws__message_room(&ws->message, &to);
         c->full = room == 0;
-        if (c->full) return;
+        room = mtws__min_size(room, limit - total);
+        if (room == 0) break;
         ws->in_hook = true;
         ptrdiff_t got = ws->transport.read(ws->transport.ctx, to, room);
         ws->in_hook = false;
@@ -9163,23 +9166,25 @@ MTWS_PRIVATE void mtws__client_read(mtws_client *ws) {
             MTWS_ASSERT((size_t)got <= room);
             mtws__message_filled(&ws->message, (size_t)got);
             ws->stats.bytes_received += (uint64_t)got;
+            total += (size_t)got;
             c->unparsed = true;
             mtws__client_heart(ws)->alive_us = ws->now_us;
             /* TCP gives all it has, so a short read saves the one that says AGAIN. */
             c->drained = ws->own_net && (size_t)got < room;
             if (c->secure) c->drained = !mtws__tls_more(ws->tls_layer);
             c->readable = !c->drained;
-            if (ws->own_net) return;
+            if (ws->own_net) break;
             c->readable = true;
         } else if (got == MTWS_IO_AGAIN || got == 0) {
             c->drained = !c->secure || !mtws__tls_more(ws->tls_layer);
             c->readable = !c->drained;
-            return;
+            break;
         } else {
             c->input_ended = true;
             mtws__client_blame_transport(ws, got);
         }
     }
+    return total;
 }
 
 /* Whether it is certain that no attempt can succeed now. */
@@ -9641,7 +9646,7 @@ MTWS_PRIVATE void mtws__client_upgrading(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     mtws__client_write_request(ws);
     if (c->readable || !ws->own_net) {
-        mtws__client_read(ws);
+        mtws__client_read(ws, SIZE_MAX);
         mtws__client_parse_answer(ws);
     }
     if (c->phase != MTWS__PHASE_UPGRADING) return;
@@ -10124,7 +10129,7 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
             mtws__client_flush(ws);
             if (c->close_written) mtws__client_half_close(ws);
         }
-        mtws__client_read(ws);
+        mtws__client_read(ws, SIZE_MAX);
         mtws__client_discard(ws);
         if (c->input_ended || c->output_ended) mtws__client_finish(ws);
         else mtws__client_judge(ws);
@@ -10140,15 +10145,19 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
     if ((c->control_size > 0 || c->beat_size > 0) && !c->blocked) mtws__client_flush(ws);
     if (c->unparsed && mtws__client_parse(ws, event)) return true;
     bool judging = ws->now_us >= mtws__heartbeat_deadline_us(mtws__client_heart(ws));
-    if (c->readable || judging || !ws->own_net) {
-        uint64_t received = ws->stats.bytes_received;
-        mtws__client_read(ws);
+    size_t left = ws->message.capacity; /* bytes for one mtws_poll: see WORK */
+    bool reads = c->readable || judging || !ws->own_net;
+    while (reads) {
+        size_t got = mtws__client_read(ws, left);
+        left -= got;
+        reads = judging && ws->own_net && got > 0;
         /* Of TCP a short read counts as the last one, but not where a life depends on it. */
-        if (judging && ws->own_net && ws->stats.bytes_received != received) {
+        if (reads) {
             c->drained = false;
             c->readable = true;
         }
         if (c->unparsed && mtws__client_parse(ws, event)) return true;
+        if (left == 0 || c->unparsed || c->phase != MTWS__PHASE_OPEN) break;
     }
     if (c->phase == MTWS__PHASE_NONE) return false;
     bool over = c->input_ended || (c->output_ended && c->drained);
