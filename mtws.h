@@ -8629,12 +8629,13 @@ MTWS_PRIVATE int mtws__client_next_state(mtws_state state, mtws__cause cause) {
 
 /* ---- hooks --------------------------------------------------------------------------------- */
 
+/* UINT64_MAX is when nothing is due: the clock stops before it. */
 MTWS_PRIVATE uint64_t mtws__client_clock_us(mtws_client *ws) {
     if (ws->options.clock.now_us == NULL) return mtws__os_now_us();
     ws->in_hook = true;
     uint64_t now = ws->options.clock.now_us(ws->options.clock.ctx);
     ws->in_hook = false;
-    return now;
+    return mtws__min_u64(now, UINT64_MAX - 1);
 }
 
 MTWS_PRIVATE uint64_t mtws__client_unix_ms(mtws_client *ws) {
