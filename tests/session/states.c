@@ -7,10 +7,20 @@
 #include "../test.h"
 #include "peer.h"
 
+#include <errno.h>
 #include <math.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 #define HOUR_MS UINT64_C(3600000)
+
+/* The answer to the upgrade, line by line. */
+#define FIRST "HTTP/1.1 101 Switching Protocols\r\n"
+#define UPGRADE "Upgrade: websocket\r\n"
+#define CONNECTION "Connection: Upgrade\r\n"
+#define ACCEPT "Sec-WebSocket-Accept: %A\r\n"
+#define GOOD FIRST UPGRADE CONNECTION ACCEPT
 
 static const peer_plan good = {0};
 static const peer_plan refused = {.open_result = MTWS_ERR_CONNECT};
@@ -601,6 +611,46 @@ static void close_codes_of_events(void) {
     }
 }
 
+/* A write that fails where the test says so. */
+static ptrdiff_t write_may_fail(void *context, const void *data, size_t size) {
+    peer *p = (peer *)context;
+    if (p->context != NULL) {
+        p->end_us = p->now_us;
+        p->end_with = MTWS_IO_ERROR;
+        return MTWS_IO_ERROR;
+    }
+    return peer_write(context, data, size);
+}
+
+/* What came is read before the end is told, whether a read or a write is the first to hear of it. */
+static void last_words(void) {
+    static const char *const names[] = {"end of stream", "a read fails", "a write fails"};
+    for (int how = 0; how < 3; how++) {
+        if (!test_begin("%s", names[how])) continue;
+        peer p;
+        peer_init(&p);
+        p.options.transport.write = write_may_fail;
+        p.options.max_reconnect_attempts = MTWS_OFF;
+        if (peer_open_up(&p)) {
+            for (int i = 0; i < 50; i++) peer_stream(&p, "text:last bin=3000 ping:x");
+            peer_stream(&p, "close:1012,bye");
+            peer_queue_text(&p, "lost");
+            if (how < 2) peer_end(&p, how == 0 ? MTWS_IO_EOF : MTWS_IO_ERROR);
+            p.context = how == 2 ? &p : NULL;
+            peer_run(&p);
+            CHECK_UINT(peer_count_events(&p, MTWS_EVENT_MESSAGE), 100);
+            const peer_event *error = peer_last_state(&p, MTWS_STATE_ERROR);
+            if (CHECK(error != NULL)) {
+                CHECK_INT(error->event.result, MTWS_ERR_CLOSED);
+                CHECK_UINT(error->event.close_code, 1012);
+                CHECK_STR(error->reason, "bye");
+            }
+        }
+        peer_finish(&p);
+        test_end();
+    }
+}
+
 /* What the transport says of a failure becomes the event's. */
 static ptrdiff_t writes_fail(void *context, const void *data, size_t size) {
     (void)context, (void)data, (void)size;
@@ -678,6 +728,68 @@ static void no_entropy(void) {
     peer_advance(&p, 60000);
     CHECK_INT(p.last_state, MTWS_STATE_RECONNECTING);
     CHECK_INT(p.connections, 1);
+    peer_finish(&p);
+}
+
+/* What nobody else may draw: the key of the upgrade, and what the connection's frames are masked
+ * with. */
+typedef struct drawn {
+    uint8_t key[24], masks[4][4];
+} drawn;
+
+static void draw_on_a_connection(peer *p, drawn *out) {
+    size_t first = p->frame_count;
+    memset(out, 0, sizeof *out);
+    if (!CHECK(peer_reach(p, MTWS_STATE_CONNECTED, 60000))) return;
+    const char *key = peer_request_header(p, "Sec-WebSocket-Key");
+    if (CHECK(key != NULL && strlen(key) == sizeof out->key)) memcpy(out->key, key, 24);
+    for (int i = 0; i < 3; i++) peer_queue_text(p, "masked");
+    peer_advance(p, 1000); /* and a Ping */
+    if (!CHECK(p->frame_count >= first + 4)) return;
+    for (size_t i = 0; i < 4; i++) memcpy(out->masks[i], p->frames[first + i].mask, 4);
+}
+
+static unsigned equal_draws(const drawn *a, const drawn *b) {
+    unsigned equal = memcmp(a->key, b->key, sizeof a->key) == 0;
+    for (size_t i = 0; i < 4; i++) {
+        for (size_t k = 0; k < 4; k++) equal += memcmp(a->masks[i], b->masks[k], 4) == 0;
+    }
+    return equal;
+}
+
+/* FAULTS row 17: between two attempts the process forks, and both halves go on. Neither draws what
+ * the other does, nor what was drawn before. */
+static void forked(void) {
+    drawn before, parents, childs;
+    int ends[2], status = -1;
+    peer p;
+    peer_init(&p);
+    memset(&p.options.random, 0, sizeof p.options.random); /* the system's */
+    peer_start(&p);
+    draw_on_a_connection(&p, &before);
+    peer_end(&p, MTWS_IO_ERROR);
+    CHECK(peer_reach(&p, MTWS_STATE_RECONNECTING, 1000));
+    if (!CHECK_INT(pipe(ends), 0)) return;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        draw_on_a_connection(&p, &childs);
+        bool whole = write(ends[1], &childs, sizeof childs) == (ssize_t)sizeof childs;
+        fflush(stdout);
+        _exit(whole && !test_failing() ? 0 : 1);
+    }
+    close(ends[1]);
+    draw_on_a_connection(&p, &parents);
+    if (CHECK(child > 0)) {
+        CHECK_INT(read(ends[0], &childs, sizeof childs), sizeof childs);
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        }
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        CHECK_UINT(equal_draws(&parents, &childs), 0);
+        CHECK_UINT(equal_draws(&before, &childs), 0);
+        CHECK_UINT(equal_draws(&before, &parents), 0);
+    }
+    close(ends[0]);
     peer_finish(&p);
 }
 
@@ -868,6 +980,7 @@ static void retry_after(void) {
         snprintf(answer, sizeof answer, "HTTP/1.1 %s X\r\nRetry-After: %s\r\n\r\n", rows[i].status,
                  rows[i].value);
         peer_plan plan = {.answer = answer};
+        int32_t least = INT32_MAX, most = 0;
         for (unsigned seed = 1; seed <= 10; seed++) {
             peer p;
             peer_init(&p);
@@ -879,12 +992,17 @@ static void retry_after(void) {
             const mtws_event *event = &p.events[p.event_count - 1].event;
             CHECK_INT(event->state, MTWS_STATE_RECONNECTING);
             CHECK_RANGE(event->retry_ms, rows[i].low, rows[i].high);
+            if (event->retry_ms < least) least = event->retry_ms;
+            if (event->retry_ms > most) most = event->retry_ms;
             peer_advance(&p, (uint64_t)event->retry_ms - 1);
             CHECK_INT(p.connections, 1);
             peer_advance(&p, 1);
             CHECK_INT(p.connections, 2);
             peer_finish(&p);
         }
+        /* Drawn: clients that hear the same don't come back together. */
+        CHECK_TEXT((uint32_t)(most - least) > (rows[i].high - rows[i].low) / 4, "%d to %d",
+                   (int)least, (int)most);
         test_end();
     }
 }
@@ -1421,6 +1539,56 @@ static void late_polls(void) {
     }
 }
 
+/* ... in each phase that has a deadline: an answer to the upgrade or to our Close that came in time
+ * counts, however late it is looked at; and what was slow to open goes on. */
+static void late_polls_of_what_came(void) {
+    static const struct {
+        const char *name;
+        peer_plan plan;
+        stage at;
+        mtws_state ends;
+    } rows[] = {
+        {"opening", {.open_again = 5}, OPENING, MTWS_STATE_CONNECTED},
+        {"the answer to the upgrade", {.no_answer = true}, UPGRADING, MTWS_STATE_CONNECTED},
+        {"the answer to our Close", {.no_close = true}, CLOSING, MTWS_STATE_DISCONNECTED},
+    };
+    static const uint64_t lates[] = {22000, 60000, 8 * HOUR_MS};
+    for (size_t i = 0; i < COUNT(rows) * COUNT(lates); i++) {
+        size_t row = i % COUNT(rows);
+        uint64_t late = lates[i / COUNT(rows)];
+        if (!test_begin("%s, %llu ms", rows[row].name, (unsigned long long)late)) continue;
+        peer p;
+        peer_init(&p);
+        p.plans = &rows[row].plan;
+        p.options.max_reconnect_attempts = MTWS_OFF;
+        peer_start(&p);
+        if (rows[row].at == OPENING) peer_poll(&p), peer_poll(&p);
+        else peer_run(&p);
+        if (rows[row].at == CLOSING) {
+            CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+            peer_run(&p);
+            peer_stream(&p, "close:1000");
+            peer_end(&p, MTWS_IO_EOF);
+            p.server_closed = true;
+        } else if (rows[row].at == UPGRADING) {
+            wire_buffer answer = {0};
+            wire_print(&answer, FIRST UPGRADE CONNECTION "Sec-WebSocket-Accept: %s\r\n\r\n",
+                       p.accept);
+            peer_send(&p, answer.data, answer.size);
+            wire_free(&answer);
+        }
+        CHECK_INT(mtws_get_state(p.ws), stage_state[rows[row].at]);
+        p.read_size = 1; /* it takes many reads */
+        peer_sleep(&p, late);
+        peer_run(&p);
+        CHECK_INT(p.last_state, rows[row].ends);
+        CHECK_INT(p.events[p.event_count - 1].event.result, MTWS_OK);
+        CHECK_INT(p.connections, 1);
+        peer_finish(&p);
+        test_end();
+    }
+}
+
 /* Nor does being late each time keep a dead connection for ever. */
 static void late_polls_of_a_dead_link(void) {
     static const peer_plan plans[] = {{.no_pong = true}};
@@ -1587,6 +1755,70 @@ static void clock_near_overflow(void) {
     peer_advance(&p, 50000);
     CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
     CHECK_INT(p.connections, 2);
+    peer_finish(&p);
+}
+
+/* At its very end the clock stands still: nothing is due any more, and bytes still move. */
+static uint64_t clock_at_last(void *context) {
+    peer *p = (peer *)context;
+    return p->context != NULL ? UINT64_MAX : p->now_us;
+}
+
+static void clock_at_its_end(void) {
+    static const uint64_t left_us[] = {2000000, 1, 1};
+    peer p;
+    peer_init(&p);
+    p.options.clock.now_us = clock_at_last;
+    if (!peer_open_up(&p)) return;
+    for (size_t i = 0; i < COUNT(left_us); i++) {
+        test_context("step %zu", i);
+        p.now_us = UINT64_MAX - left_us[i];
+        p.context = i == 2 ? &p : NULL;
+        for (int k = 0; k < 3; k++) {
+            CHECK_INT(peer_queue_text(&p, "out"), MTWS_OK);
+            peer_stream(&p, "text:in");
+            for (int turn = 0; turn < 10; turn++) peer_poll(&p);
+        }
+        CHECK(peer_wait(&p).timeout_ms != 0);
+        CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+        CHECK_UINT(p.message_count, 3 * (i + 1));
+        CHECK_UINT(peer_count_events(&p, MTWS_EVENT_MESSAGE), 3 * (i + 1));
+    }
+    CHECK_INT(p.connections, 1);
+    peer_end(&p, MTWS_IO_EOF);
+    for (int turn = 0; turn < 10; turn++) peer_poll(&p);
+    CHECK_INT(p.last_state, MTWS_STATE_RECONNECTING);
+    peer_finish(&p);
+}
+
+/* What counts attempts, delays and failures stops at its largest number. */
+static void attempts_near_overflow(void) {
+    peer p;
+    peer_init(&p);
+    p.plans = &refused;
+    p.options.max_reconnect_attempts = MTWS_UNLIMITED;
+    peer_start(&p);
+    peer_run(&p);
+    CHECK_INT(p.last_state, MTWS_STATE_RECONNECTING);
+    p.ws->attempt = p.ws->unopened = INT32_MAX - 5;
+    p.ws->round = UINT32_MAX - 5;
+    size_t seen = p.event_count;
+    int32_t attempt = INT32_MAX - 5;
+    peer_advance(&p, HOUR_MS);
+    CHECK_INT(p.last_state, MTWS_STATE_RECONNECTING);
+    CHECK(p.connections > 100);
+    for (; seen < p.event_count; seen++) {
+        const mtws_event *event = &p.events[seen].event;
+        if (event->state == MTWS_STATE_ERROR && attempt < INT32_MAX) attempt++;
+        CHECK_INT(event->attempt, attempt);
+        if (event->state != MTWS_STATE_RECONNECTING) continue;
+        CHECK_RANGE(event->retry_ms, 14999, 30000);
+    }
+    CHECK_INT(attempt, INT32_MAX);
+    p.plans = &good;
+    peer_advance(&p, 31000);
+    CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+    CHECK_INT(p.events[p.event_count - 1].event.attempt, INT32_MAX);
     peer_finish(&p);
 }
 
@@ -1939,12 +2171,6 @@ static void bad_subprotocols(void) {
 }
 
 /* ---- the answer to the upgrade --------------------------------------------------------------- */
-
-#define FIRST "HTTP/1.1 101 Switching Protocols\r\n"
-#define UPGRADE "Upgrade: websocket\r\n"
-#define CONNECTION "Connection: Upgrade\r\n"
-#define ACCEPT "Sec-WebSocket-Accept: %A\r\n"
-#define GOOD FIRST UPGRADE CONNECTION ACCEPT
 
 typedef struct answer_row {
     const char *name, *answer;
@@ -2759,9 +2985,11 @@ int main(int argc, char **argv) {
         TEST(first_open_counts_from_connect),
         TEST_ROWS(closes_by_the_server),
         TEST_ROWS(close_codes_of_events),
+        TEST_ROWS(last_words),
         TEST_ROWS(results_of_the_transport),
         TEST_ROWS(result_of_write),
         TEST(no_entropy),
+        TEST(forked),
         TEST_ROWS(delays),
         TEST(delays_differ),
         TEST(opens_and_closes),
@@ -2786,9 +3014,12 @@ int main(int argc, char **argv) {
         TEST(waits_as_told),
         TEST(talks_and_does_not_answer),
         TEST_ROWS(late_polls),
+        TEST_ROWS(late_polls_of_what_came),
         TEST(late_polls_of_a_dead_link),
         TEST(wall_clock_jumps),
         TEST(clock_near_overflow),
+        TEST(clock_at_its_end),
+        TEST(attempts_near_overflow),
         TEST_ROWS(urls),
         TEST(authorization_of_the_program),
         TEST_ROWS(params),
