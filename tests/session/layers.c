@@ -359,6 +359,131 @@ static void anything_from_a_handler(void) {
     }
 }
 
+/* How a life gets to each state, and to a message while the client closes or is about to. */
+typedef struct place {
+    const char *name;
+    mtws_state at; /* the state that is heard; CONNECTED with a message: then */
+    const peer_plan *plan;
+    int32_t attempts;
+    bool offline, stops;
+    const char *message;
+} place;
+
+static const peer_plan plan_good = {0};
+static const peer_plan plan_refused = {.open_result = MTWS_ERR_CONNECT};
+static const peer_plan plan_mute = {.no_close = true};
+static const place places[] = {
+    {"connecting", MTWS_STATE_CONNECTING, &plan_good, 0, false, false, NULL},
+    {"connected", MTWS_STATE_CONNECTED, &plan_good, 0, false, false, NULL},
+    {"error", MTWS_STATE_ERROR, &plan_refused, 0, false, false, NULL},
+    {"reconnecting", MTWS_STATE_RECONNECTING, &plan_refused, 0, false, false, NULL},
+    {"waiting_for_network", MTWS_STATE_WAITING_FOR_NETWORK, &plan_good, 0, true, false, NULL},
+    {"failed", MTWS_STATE_FAILED, &plan_refused, MTWS_OFF, false, false, NULL},
+    {"disconnected", MTWS_STATE_DISCONNECTED, &plan_good, 0, false, true, NULL},
+    {"a message", MTWS_STATE_CONNECTED, &plan_good, 0, false, false, "text:x"},
+    {"a message while closing", MTWS_STATE_CONNECTED, &plan_mute, 0, false, true, "text:x"},
+    {"a message before a violation", MTWS_STATE_CONNECTED, &plan_good, 0, false, false,
+     "text:x op3"},
+};
+
+typedef struct turn {
+    peer *p;
+    const place *where;
+    action what;
+    int calls;
+    mtws_result connected; /* what mtws_connect said */
+} turn;
+
+static void take_turn(mtws_client *ws, turn *t) {
+    if (t->calls++ > 0) return;
+    switch (t->what) {
+    case DESTROY:
+        t->p->ws = NULL;
+        mtws_destroy(ws);
+        break;
+    case DISCONNECT:
+    case TWICE:
+        CHECK_INT(mtws_disconnect(ws, 1001, "x"), MTWS_OK);
+        if (t->what == TWICE) CHECK_INT(mtws_disconnect(ws, 1001, "x"), MTWS_OK);
+        break;
+    default: t->connected = mtws_connect(ws, "ws://other.example/", NULL); break;
+    }
+}
+
+static void turn_on_state(mtws_client *ws, const mtws_event *change, void *user) {
+    turn *t = (turn *)user;
+    if (t->where->message == NULL && change->state == t->where->at) take_turn(ws, t);
+}
+
+static void turn_on_message(mtws_client *ws, const mtws_event *message, void *user) {
+    (void)message;
+    take_turn(ws, (turn *)user);
+}
+
+/* Polls for so long, or until the client is gone. */
+static void pump_for(peer *p, uint64_t ms) {
+    uint64_t end_us = p->now_us + ms * 1000;
+    while (p->ws != NULL && p->now_us < end_us) {
+        mtws_event event;
+        int result = mtws_poll(p->ws, &event, 0);
+        if (result == 1) mtws_dispatch(p->ws, &event);
+        else p->now_us += 10000;
+        peer_readable(p);
+    }
+}
+
+static void check_turn(peer *p, const turn *t) {
+    bool rests = t->where->at == MTWS_STATE_DISCONNECTED || t->where->at == MTWS_STATE_FAILED;
+    mtws_event none;
+    CHECK_INT(t->calls > 0, 1);
+    if (t->what == DESTROY) {
+        CHECK(p->ws == NULL);
+        CHECK(!p->open && !p->opening);
+        return;
+    }
+    if (t->what != CONNECT) {
+        int connections = p->connections;
+        CHECK_INT(mtws_get_state(p->ws), MTWS_STATE_DISCONNECTED);
+        CHECK(!p->open && !p->opening);
+        CHECK_INT(mtws_poll(p->ws, &none, 0), MTWS_ERR_IDLE);
+        pump_for(p, 60000);
+        CHECK_INT(p->connections, connections); /* nothing follows */
+        return;
+    }
+    CHECK_INT(t->connected, rests ? MTWS_OK : MTWS_ERR_STATE);
+    if (rests) CHECK_STR(p->opened_host, "other.example");
+    else CHECK(p->connections == 0 || strcmp(p->opened_host, "server.example") == 0);
+}
+
+/* FAULTS row 46: destroy, disconnect once and twice, connect, from a handler in each state. */
+static void in_every_state(void) {
+    static const action actions[] = {DESTROY, DISCONNECT, TWICE, CONNECT};
+    for (size_t i = 0; i < COUNT(places) * COUNT(actions); i++) {
+        turn t = {NULL, &places[i / COUNT(actions)], actions[i % COUNT(actions)], 0, MTWS_OK};
+        const char *what = t.what == CONNECT ? "mtws_connect" : action_names[t.what];
+        if (!test_begin("%s at %s", what, t.where->name)) continue;
+        peer p;
+        peer_init(&p);
+        t.p = &p;
+        p.plans = t.where->plan;
+        p.options.network = MTWS_NETWORK_MANUAL;
+        p.options.max_reconnect_attempts = t.where->attempts;
+        CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+        CHECK_INT(mtws_on_state(p.ws, turn_on_state, &t), MTWS_OK);
+        CHECK_INT(mtws_on_message(p.ws, NULL, turn_on_message, &t), MTWS_OK);
+        if (t.where->offline) mtws_set_network(p.ws, false);
+        CHECK_INT(mtws_connect(p.ws, p.url, NULL), MTWS_OK);
+        pump_for(&p, 300);
+        if (t.where->stops) CHECK_INT(mtws_disconnect(p.ws, 0, NULL), MTWS_OK);
+        if (t.where->message != NULL && CHECK(p.open)) peer_stream(&p, t.where->message);
+        pump_for(&p, 10000);
+        check_turn(&p, &t);
+        p.ignore_violations = true; /* this loop keeps none of the harness's books */
+        peer_finish(&p);
+        test_end();
+    }
+}
+
 /* ---- heartbeats in JSON ---------------------------------------------------------------------- */
 
 static void json_options(peer *p) {
@@ -702,6 +827,7 @@ int main(int argc, char **argv) {
         TEST(nesting),
         TEST(registering),
         TEST_ROWS(anything_from_a_handler),
+        TEST_ROWS(in_every_state),
         TEST_ROWS(json_heartbeats),
         TEST_ROWS(json_heartbeats_of_the_server),
         TEST(json_heartbeats_and_messages),
