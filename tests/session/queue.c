@@ -703,6 +703,37 @@ static void confirmation_needs_a_pong(void) {
     peer_finish(&p);
 }
 
+/* FAULTS row 45: a server that takes everything and never answers a Ping is dead, time and again;
+ * nothing is DELIVERED, nothing DROPPED, all of it is sent again to the next. */
+static void reads_and_never_answers(void) {
+    static const peer_plan plans[] = {{.no_pong = true}, {.no_pong = true}, {0}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.options.heartbeat_interval_ms = 1000;
+    p.options.heartbeat_timeout_ms = 500;
+    peer_start(&p);
+    for (unsigned i = 0; i < 5; i++) queue_number(&p, i, 10, 0);
+    for (int i = 1; i <= 2; i++) {
+        CHECK(peer_reach(&p, MTWS_STATE_CONNECTED, 10000));
+        uint64_t opened_us = p.now_us;
+        for (int k = 0; k < 4; k++) {
+            peer_stream(&p, "text:alive ping:yes");
+            peer_advance(&p, 200);
+        }
+        CHECK(peer_reach(&p, MTWS_STATE_RECONNECTING, 10000));
+        CHECK_RANGE(p.now_us - opened_us, 500000, 1550000);
+        CHECK_INT(p.events[p.event_count - 1].event.result, MTWS_ERR_HEARTBEAT);
+        CHECK_UINT(p.settled, 0);
+        CHECK(p.message_count >= 5);
+    }
+    CHECK(peer_reach(&p, MTWS_STATE_CONNECTED, 10000));
+    peer_advance(&p, 3000);
+    check_fates(&p, 5, 5);
+    check_arrived(&p, 5);
+    peer_finish(&p);
+}
+
 /* Up to four Pings under way, one for each quarter of the ring; the latest Pong confirms all. */
 static void pongs_are_cumulative(void) {
     static const peer_plan plans[] = {{.no_pong = true}};
@@ -1763,6 +1794,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(bound_to_the_connection),
         TEST(fresh_masks_each_time),
         TEST(confirmation_needs_a_pong),
+        TEST(reads_and_never_answers),
         TEST(pongs_are_cumulative),
         TEST(confirmation_by_writing),
         TEST(confirmation_by_the_program),
