@@ -262,6 +262,39 @@ static void endless(void) {
     CHECK_UINT(got.used, MTWS_ANSWER_MAX + 1);
 }
 
+/* Linear: a byte is looked at as it arrives, and once more when its line is whole. Pages of the text
+ * that hold nothing else can't be touched meanwhile. */
+static void no_byte_is_read_again(void) {
+    static const size_t field_sizes[] = {150, 1000, 5000, 15000};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), locked = 0;
+    uint8_t *text = unit_edge_room(room, room.size);
+    for (size_t i = 0; i < UNIT_COUNT(field_sizes); i++) {
+        mtws__http h;
+        int result = MTWS__HTTP_MORE;
+        size_t used, size = (size_t)snprintf(long_text, sizeof long_text, OK);
+        while (size + field_sizes[i] + 6 <= MTWS_ANSWER_MAX) {
+            memset(long_text + size, 'x', field_sizes[i]);
+            long_text[size + 3] = ':';
+            memcpy(long_text + size + field_sizes[i], "\r\n", 2);
+            size += field_sizes[i] + 2;
+        }
+        memcpy(long_text + size, "\r\n", 2);
+        test_context("fields of %zu bytes", field_sizes[i]);
+        mtws__http_start(&h, (char *)text, MTWS_ANSWER_MAX);
+        for (size_t at = 0; at < size + 2 && result == MTWS__HTTP_MORE; at++) {
+            bool line_ends = long_text[at] == '\n';
+            size_t kept = (h.fields_size + (line_ends ? 0 : h.line_size)) / page * page;
+            CHECK_INT(mprotect(text, room.size, PROT_READ | PROT_WRITE), 0);
+            if (kept > 0) CHECK_INT(mprotect(text, kept, PROT_NONE), 0);
+            locked += kept;
+            result = mtws__http_feed(&h, (const uint8_t *)long_text + at, 1, &used);
+        }
+        CHECK_INT(mprotect(text, room.size, PROT_READ | PROT_WRITE), 0);
+        CHECK_INT(result, MTWS__HTTP_DONE);
+    }
+    CHECK(locked > 0 || page > MTWS_ANSWER_MAX / 2);
+}
+
 /* ---- looking things up ----------------------------------------------------------------------- */
 
 static mtws__http parsed(const char *fields) {
@@ -500,12 +533,19 @@ static void token_and_value_characters(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST_ROWS(each_answer), TEST(every_byte_everywhere),
-        TEST_ROWS(sizes),       TEST(counts),
-        TEST(endless),          TEST(next_and_only),
-        TEST(tokens),           TEST(content_length),
-        TEST(every_day),        TEST(dates),
-        TEST(retry_after),      TEST(token_and_value_characters),
+        TEST_ROWS(each_answer),
+        TEST(every_byte_everywhere),
+        TEST_ROWS(sizes),
+        TEST(counts),
+        TEST(endless),
+        TEST(no_byte_is_read_again),
+        TEST(next_and_only),
+        TEST(tokens),
+        TEST(content_length),
+        TEST(every_day),
+        TEST(dates),
+        TEST(retry_after),
+        TEST(token_and_value_characters),
     };
     room = unit_edge_open(32768);
     input = unit_edge_open(131072);
