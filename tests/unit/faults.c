@@ -51,8 +51,8 @@ static struct {
     size_t most;  /* bytes that a send or a recv takes at most; 0: any number */
     bool stutter; /* every other send and recv says EAGAIN */
     bool recv_said[FDS], send_said[FDS]; /* the last one said EAGAIN */
-    bool open[FDS]; /* descriptors that the library has opened and not closed */
-    unsigned wrong_closes;
+    bool open[FDS];                   /* descriptors that the library has opened and not closed */
+    unsigned wrong_closes, inherited; /* descriptors opened that exec would leave open */
     int socket_error;                 /* what SO_ERROR says instead; -1: the truth */
     const struct addrinfo *addresses; /* what getaddrinfo gives instead */
     struct ifaddrs *interfaces;       /* what getifaddrs gives instead */
@@ -97,6 +97,7 @@ static bool faults_stutter(bool *said) {
 
 static int faults_opened(int fd) {
     if (fd >= 0 && fd < FDS) faults.open[fd] = true;
+    if (fd >= 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) faults.inherited++;
     return fd;
 }
 
@@ -1004,6 +1005,7 @@ static life live(server *s, unsigned max_steps) {
 static void check_clean(void) {
     CHECK_UINT(faults_open_count(), 0);
     CHECK_UINT(faults.wrong_closes, 0); /* FAULTS row 55 */
+    CHECK_UINT(faults.inherited, 0);    /* FAULTS row 54, name servers and files too */
 }
 
 static void check_all_delivered(const server *s, const life *l) {
@@ -1245,6 +1247,42 @@ static void waits_without_limit(void) {
     server_close(&s);
 }
 
+/* FAULTS row 48: a signal ends the wait of mtws_poll with 0, at once, and the next one waits. */
+static void interrupted_wait(void) {
+    server s;
+    mtws_client *ws = NULL;
+    mtws_event e;
+    char url[64];
+    server_open(&s);
+    faults_reset();
+    CHECK_INT(mtws_create(&ws, NULL), MTWS_OK);
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    for (int i = 0; i < 500 && mtws_get_state(ws) != MTWS_STATE_CONNECTED; i++) {
+        mtws_poll(ws, &e, 10);
+        server_step(&s);
+    }
+    CHECK_INT(mtws_get_state(ws), MTWS_STATE_CONNECTED);
+    while (mtws_poll(ws, &e, 0) == 1) {
+    }
+    for (int i = 0; i < 5; i++) {
+        faults_plan(POLL, 1, 1, EINTR);
+        CHECK_INT(mtws_poll(ws, &e, 2000), 0);
+        CHECK_INT(e.type, MTWS_EVENT_NONE);
+        CHECK_UINT(faults.counts[POLL], 1);
+        CHECK_UINT(faults.counts[SEND], 0);
+    }
+    faults_reset();
+    uint64_t before_us = mtws__os_now_us();
+    CHECK_INT(mtws_poll(ws, &e, 50), 0);
+    CHECK(mtws__os_now_us() - before_us >= 50000);
+    CHECK_RANGE(faults.counts[POLL], 1, 2);
+    mtws_destroy(ws);
+    check_clean();
+    server_drop(&s);
+    server_close(&s);
+}
+
 static bool waited_for(const mtws_wait *wait, int fd) {
     for (int i = 0; i < wait->count; i++) {
         if (wait->fds[i].fd == fd) return wait->fds[i].want_read && !wait->fds[i].want_write;
@@ -1354,6 +1392,7 @@ int main(int argc, char **argv) {
         TEST(waits_without_limit),
         TEST(offline_by_the_proxy),
         TEST(woken_from_a_wait),
+        TEST(interrupted_wait),
         TEST(refusal_and_silence_are_quiet),
     };
     static const char *const names[] = {"/hosts", "/resolv.conf"};
