@@ -1692,7 +1692,7 @@ static void late_polls_of_a_busy_server(void) {
                (p.last_state == MTWS_STATE_CONNECTED || p.last_state == MTWS_STATE_CONNECTING);
              rounds++) {
             if (rows[i].sends != NULL) peer_stream(&p, rows[i].sends);
-            else peer_send(&p, "HTTP/1.1 101 It never ends, this text" + rounds % 30, 1);
+            else peer_send(&p, &"HTTP/1.1 101 It never ends, this text"[rounds % 30], 1);
             peer_sleep(&p, 25000);
             peer_run(&p);
         }
