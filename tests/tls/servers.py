@@ -533,7 +533,8 @@ def a_server_of_tls_1_3_alone(backend):
 
 @test
 def what_the_client_offers(backend):
-    """TLS 1.2 and no other, http/1.1, no name for an address, forward secrecy."""
+    """TLS 1.2 and no other, http/1.1, no name for an address, forward secrecy, and fresh randomness
+    for each attempt (FAULTS rows 57 and 58)."""
     hellos = []
 
     def serve(connection):
@@ -543,6 +544,9 @@ def what_the_client_offers(backend):
         run(s.port, attempts=-1, limit=2000)
         run(s.port, host="127.0.0.1", attempts=-1, limit=2000)
         wait_until(lambda: len(hellos) == 2, "no hello")
+        run(s.port, attempts=2, max=250, limit=4000)
+        wait_until(lambda: len(hellos) == 5, "no hello of a second attempt")
+    check(len({hello[11:43] for hello in hellos}) == 5, "two attempts with the same randomness")
     check(all(hello[9:11] == b"\x03\x03" for hello in hellos), "the version is another")
     check(all(b"\x08http/1.1" in hello for hello in hellos), "no ALPN")
     check(b"localhost" in hellos[0], "no name")

@@ -1028,6 +1028,7 @@ static void randomness(void) {
         w->seed = i == 2 ? 2 : 1;
         CHECK_INT(world_open(w), 0);
         CHECK_INT(w->tls->client.eng.rng_init_done, 2);
+        CHECK(sizeof w->tls->seed >= 32);
         for (size_t k = 0; k < sizeof w->tls->seed; k++) CHECK_UINT(w->tls->seed[k], 0);
         CHECK_INT(w->transport.write(w->transport.ctx, "data", 4), 4);
         CHECK(w->up.total < sizeof said[i]);

@@ -96,6 +96,7 @@ typedef enum habit {
 
 typedef struct name_server {
     int udp, tcp, stream;
+    int stranger; /* a socket at another port of the same host */
     uint16_t port;
     habit habit;
     bool four, six; /* has addresses of these families */
@@ -125,12 +126,15 @@ static void server_open(name_server *s) {
         s->udp = -1;
     }
     loopback_need(s->udp >= 0, "a port");
+    s->stranger = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    loopback_need(s->stranger >= 0, "socket");
     fcntl(s->tcp, F_SETFL, O_NONBLOCK);
 }
 
 static void server_close(name_server *s) {
     close(s->udp);
     close(s->tcp);
+    close(s->stranger);
     if (s->stream >= 0) close(s->stream);
 }
 
@@ -172,6 +176,12 @@ static void server_datagrams(name_server *s) {
             forged.data[forged.size - 1] = 66; /* another address */
             forged.data[i % 2] ^= (uint8_t)(1 + i / 2);
             sendto(s->udp, forged.data, forged.size, 0, (const struct sockaddr *)(void *)&from,
+                   size);
+        }
+        if (s->habit == FORGES_FIRST) { /* all is right but who says it */
+            made forged = m;
+            forged.data[forged.size - 1] = 66;
+            sendto(s->stranger, forged.data, forged.size, 0, (const struct sockaddr *)(void *)&from,
                    size);
         }
         sendto(s->udp, m.data, m.size, 0, (const struct sockaddr *)(void *)&from, size);

@@ -135,6 +135,34 @@ static void reset_by_peer(void) {
     close(listener);
 }
 
+/* FAULTS row 51: poll() tells of the end and of what came before it at once; that is read first. */
+static void last_words(void) {
+    for (int reset = 0; reset < 2; reset++) {
+        uint16_t port;
+        uint8_t bytes[64];
+        int listener = loopback_listen(&port, 5);
+        start();
+        test_context("reset %d", reset);
+        CHECK_INT(open_it("127.0.0.1", port), 0);
+        int server = loopback_accept(listener);
+        CHECK_INT(transport.write(transport.ctx, "unread", 6), 6);
+        CHECK_INT(send(server, "bye", 3, 0), 3);
+        mtws__os_shutdown(net.fd, false);
+        if (reset) loopback_reset(server);
+        else close(server);
+        for (int i = 0; i < 500; i++) {
+            struct pollfd p = {net.fd, POLLIN, 0};
+            if (poll(&p, 1, 10) == 1 && (p.revents & POLLHUP) != 0) break;
+        }
+        CHECK_INT(transport.read(transport.ctx, bytes, sizeof bytes), 3);
+        CHECK_MEM(bytes, "bye", 3);
+        ptrdiff_t end = transport.read(transport.ctx, bytes, sizeof bytes);
+        CHECK(end == MTWS_IO_ERROR || end == MTWS_IO_EOF);
+        finish();
+        close(listener);
+    }
+}
+
 static void write_without_room(void) {
     static uint8_t bytes[100000];
     uint16_t port;
@@ -393,6 +421,7 @@ int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST(a_life),
         TEST(reset_by_peer),
+        TEST(last_words),
         TEST(write_without_room),
         TEST(next_address),
         TEST(silent_address),
