@@ -219,7 +219,7 @@ static void finish(traffic *t) {
     else CHECK_UINT(t->deaths, DEATHS);
 }
 
-static void restarts(void) {
+static void restarts(void) { /* FAULTS row 43 */
     static traffic t;
     for (size_t k = 0; k < SERVER_KINDS; k++) {
         for (size_t way = 0; way < WAYS; way++) {

@@ -393,7 +393,7 @@ class Run:
         names = ["sent", "delivered", "dropped", "early", "resent", "connects"]
         self.count.update(dict(zip(names, map(int, end.split()))))
 
-    def verdict(self, kills):
+    def verdict(self, kills):  # FAULTS row 43
         """What is wrong: nothing, if all is well."""
         c, wrong = self.count, []
         if not self.combination.measured:

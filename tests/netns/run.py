@@ -322,7 +322,7 @@ def expect_waiting(test, client, fault, phase, began, done):
         test.note("waiting %d", waiting - done)
 
 
-def run_phase(test, pair, fault, phase):
+def run_phase(test, pair, fault, phase):  # FAULTS rows 38 and 39
     enter, leave = PHASES[phase]
     enter(test, pair, fault)
     client = pair.client
@@ -349,7 +349,7 @@ def run_phase(test, pair, fault, phase):
     finish(test, pair)
 
 
-def run_lasting(test, pair, phase):
+def run_lasting(test, pair, phase):  # FAULTS row 38
     """The address changes: nothing to heal, only the connection is dead."""
     enter, leave = PHASES[phase]
     enter(test, pair, LASTING)
@@ -369,7 +369,7 @@ def run_lasting(test, pair, phase):
 # ---- tests of their own --------------------------------------------------------------------------
 
 def peer_stopped(test, pair, bursts):
-    """The server is stopped, its system still acknowledges, right after a Pong: row 39."""
+    """FAULTS row 39: the server is stopped, its system still acknowledges, right after a Pong."""
     timeout = 1000  # long enough to tell once from twice
     client = start(test, pair, timeout=timeout)
     client.command(TRICKLE)
@@ -396,7 +396,7 @@ def peer_stopped(test, pair, bursts):
 
 
 def peer_killed(test, pair):
-    """The server dies with our bytes in its kernel, three times: row 43."""
+    """FAULTS row 43: the server dies with our bytes in its kernel, three times."""
     client = start(test, pair)
     client.command("rate 20 10")
     for turn in range(3):
@@ -582,7 +582,7 @@ def attempts(test, pair):
 
 
 def close_unanswered(test, pair, cut):
-    """No answer to our Close: row 40."""
+    """FAULTS row 40: no answer to our Close."""
     client = start(test, pair)
     client.command(TRICKLE)
     client.pause(300)
@@ -639,7 +639,7 @@ def refusal(test, pair, name):
 
 
 def next_address(test, pair, kind):
-    """A name with two addresses, of which the first does not answer: row 50."""
+    """FAULTS row 50: a name with two addresses, of which the first does not answer."""
     f = pair.family
     first = {"refused": hosts.GATEWAY_IP, "absent": hosts.ABSENT_IP,
              "silent": hosts.GATEWAY_IP}[kind][f]
@@ -693,8 +693,8 @@ def tell_address(pair, name="h.example"):
 
 
 def names_dead(test, pair):
-    """Row 66: three name servers that are black holes. No call waits for them, the attempts fail on
-    schedule, and one that answers again is used."""
+    """FAULTS row 66: three name servers that are black holes. No call waits for them, the attempts
+    fail on schedule, and one that answers again is used."""
     servers = three_servers(pair)
     start_names(pair, *servers)
     tell_address(pair)
@@ -754,7 +754,7 @@ HABITS = {
 
 
 def names_habit(test, pair, name):
-    """Rows 67 and 69: forged, truncated, failing and silent ones; connected all the same."""
+    """FAULTS rows 67 and 69: forged, truncated, failing and silent ones; connected all the same."""
     first, second, late, most = HABITS[name]
     servers = three_servers(pair)[:2]
     start_names(pair, *servers)
@@ -790,7 +790,7 @@ CHAINS = {
 
 
 def names_chain(test, pair, name):
-    """Row 69: aliases, circles of them, names without addresses, no names."""
+    """FAULTS row 69: aliases, circles of them, names without addresses, no names."""
     lines, last, reason = CHAINS[name]
     servers = three_servers(pair)[:1]
     start_names(pair, *servers)
@@ -906,8 +906,8 @@ def way_of(client):
 
 
 def two_ways(test, pair, lost):
-    """Row 70: the way by IPv6 is lost, silently; the next connection takes the other one, and the
-    one after that begins with it."""
+    """FAULTS row 70: the way by IPv6 is lost, silently; the next connection takes the other one,
+    and the one after that begins with it."""
     client = both_families(test, pair, initial=250, max=250)
     client.command(TRICKLE)
     test.check(client.wait_state("connected", 0, now_ms() + RETURN), "did not connect at first")

@@ -113,6 +113,7 @@ static void compare(const wire_buffer *stream, const cutting *how, const outcome
     free_outcome(&got);
 }
 
+/* FAULTS rows 10 and 28, for every row of this file. */
 static void compare_cuttings(const wire_buffer *stream, const outcome *expected) {
     static const size_t odd[] = {1, 2, 3, 5, 8, 13, 21, 997};
     static const cutting bytewise = {1, SIZE_MAX, NULL, 0, false};
@@ -216,7 +217,7 @@ static void framing_in_997_byte_pieces(void) {
     }
 }
 
-static void lengths(void) {
+static void lengths(void) { /* FAULTS rows 1 to 5 */
     static const row rows[] = {
         {"16 bits for 0", "text:a long16.text", "text:a", "close:1002", MTWS_ERR_PROTOCOL},
         {"16 bits for 125", "long16.bin=125", NULL, "close:1002", MTWS_ERR_PROTOCOL},
@@ -282,7 +283,7 @@ static void pings(void) {
 
 /* ---- reserved bits: section 5.2 -------------------------------------------------------------- */
 
-static void reserved_bits(void) {
+static void reserved_bits(void) { /* FAULTS row 6 */
     static const char *const frames[] = {"text:b",     "bin:b",   "ping:b", "pong:b",
                                          "close:1000", "text-:b", "text",   "ping"};
     for (unsigned bits = 1; bits <= 7; bits++) {
@@ -300,7 +301,7 @@ static void reserved_bits(void) {
 
 /* ---- opcodes: sections 5.2, 11.8 ------------------------------------------------------------- */
 
-static void opcodes(void) {
+static void opcodes(void) { /* FAULTS row 6 */
     for (unsigned opcode = 3; opcode <= 15; opcode++) {
         if (opcode >= WIRE_CLOSE && opcode <= WIRE_PONG) {
             continue;
@@ -318,7 +319,7 @@ static void opcodes(void) {
 
 /* ---- fragmentation: section 5.4 -------------------------------------------------------------- */
 
-static void fragmentation(void) {
+static void fragmentation(void) { /* FAULTS rows 7 to 9 */
     static const row rows[] = {
         {"a fragmented Ping", "ping-:a cont:b", NULL, "close:1002", MTWS_ERR_PROTOCOL},
         {"a fragmented Pong", "text:x pong-:a cont:b", "text:x", "close:1002", MTWS_ERR_PROTOCOL},
@@ -690,7 +691,7 @@ static const char *const utf8_payloads[] = {
 #define UTF8_COUNT (sizeof utf8_payloads / sizeof utf8_payloads[0])
 
 /* As one frame, and as fragments of one byte. */
-static void utf8(void) {
+static void utf8(void) { /* FAULTS row 11 */
     for (size_t i = 0; i < 2 * UTF8_COUNT; i++) {
         const char *name = utf8_payloads[i / 2];
         bool bytewise = i % 2 == 1;
@@ -743,7 +744,7 @@ static void check_fails_at(const wire_buffer *payload, size_t bad, bool fragment
     }
 }
 
-static void utf8_fails_fast(void) {
+static void utf8_fails_fast(void) { /* FAULTS row 11 */
     for (size_t i = 0; i < UTF8_COUNT; i++) {
         wire_buffer payload = {0};
         const char *text = utf8_payloads[i];
@@ -790,7 +791,7 @@ static void utf8_in_messages(void) {
 
 /* ---- Close: sections 5.5.1, 7 ---------------------------------------------------------------- */
 
-static void closing(void) {
+static void closing(void) { /* FAULTS rows 12 and 18 */
     static const row rows[] = {
         {"after a message", "text:a close:1000", "text:a", "close:1000", CLEAN},
         {"a second Close", "close:1000 close:1001", NULL, "close:1000", CLEAN},
@@ -843,7 +844,7 @@ static void close_codes(void) {
 }
 
 /* Every code there is, each alone and whole. */
-static void all_close_codes(void) {
+static void all_close_codes(void) { /* FAULTS row 12 */
     for (unsigned code = 0; code < 65536 && !test_failing(); code++) {
         if (!test_sampled()) continue;
         wire_buffer stream = {0};
@@ -964,7 +965,8 @@ static void nothing_behind_our_close(void) {
     peer_finish(&p);
 }
 
-/* A flood of Pings while nothing can be written: bounded, and the latest is answered. */
+/* FAULTS row 14, CVE-2026-11586, CVE-2025-5399: a flood of Pings while nothing can be written is
+ * bounded, and the latest is answered. */
 static void pings_while_blocked(void) {
     peer p;
     peer_init(&p);
@@ -990,7 +992,7 @@ static void pings_while_blocked(void) {
     peer_finish(&p);
 }
 
-/* A million empty fragments: no memory for them, and no poll that takes them all at once. */
+/* FAULTS row 13: no memory for a million empty fragments, no poll that takes them all at once. */
 static void a_million_empty_fragments(void) {
     peer p;
     peer_init(&p);
@@ -1009,7 +1011,8 @@ static void a_million_empty_fragments(void) {
             most = p.poll_read_bytes > most ? p.poll_read_bytes : most;
         }
         peer_run(&p);
-        CHECK_TEXT(most <= 1000 + MTWS__READ_AHEAD, "one mtws_poll read %llu bytes", (unsigned long long)most);
+        CHECK_TEXT(most <= 1000 + MTWS__READ_AHEAD, "one mtws_poll read %llu bytes",
+                   (unsigned long long)most);
         CHECK_UINT(peer_count_events(&p, MTWS_EVENT_MESSAGE), 1);
         CHECK_STR((const char *)p.received.data, "end");
         wire_free(&stream);

@@ -844,7 +844,7 @@ static void peer_settle(peer *p, const mtws_event *event) {
     }
 }
 
-/* The moves that DESIGN's states allow. */
+/* The moves that the manual draws, under A CLIENT'S LIFE. */
 static bool peer_may_move(mtws_state from, mtws_state to) {
     static const char *const allowed[] = {
         /* a digit for each state that may follow, by the order of the enum */

@@ -349,7 +349,7 @@ static void partial_writes(void) {
 }
 
 /* AGAIN at each byte; meanwhile other messages come, and Pings are to be answered. */
-static void again_at_each_byte(void) {
+static void again_at_each_byte(void) { /* FAULTS row 49 */
     size_t request_size, total;
     measure(&request_size, &total);
     for (size_t at = 1; at < total && !test_failing(); at += at < 900 ? 1 : 7) {
@@ -417,7 +417,7 @@ static void live_through(peer *p, const peer_plan *plans, size_t count, unsigned
 
 /* The connection dies at any byte of what the client writes: by the end all messages arrived, in
  * order, and each ended in one DELIVERED. */
-static void dies_at_each_byte(void) {
+static void dies_at_each_byte(void) { /* FAULTS row 42 */
     size_t request_size, total;
     measure(&request_size, &total);
     for (size_t k = 0; k < COUNT(deaths); k++) {
@@ -484,7 +484,7 @@ static void dies_again_and_again(void) {
 
 /* MTWS_ONCE: nothing arrives twice; what had left whole and was not confirmed is DROPPED, and says
  * so; the rest is kept and arrives. */
-static void at_most_once(void) {
+static void at_most_once(void) { /* FAULTS row 42 */
     size_t request_size, total;
     measure(&request_size, &total);
     for (size_t k = 0; k < COUNT(deaths); k++) {
@@ -622,8 +622,8 @@ static void bound_to_the_connection(void) {
     }
 }
 
-/* Each frame that is sent again has another masking key: the harness compares all of them, and
- * here the wire bytes of one message differ on each of ten connections. */
+/* FAULTS row 15, CVE-2025-10148. Each frame that is sent again has another masking key: the harness
+ * compares all, and here the wire bytes of one message differ on each of ten connections. */
 static void fresh_masks_each_time(void) {
     peer_plan plans[10];
     memset(plans, 0, sizeof plans);
@@ -656,7 +656,7 @@ static void fresh_masks_each_time(void) {
 
 /* ---- confirmation ---------------------------------------------------------------------------- */
 
-static void confirmation_needs_a_pong(void) {
+static void confirmation_needs_a_pong(void) { /* FAULTS row 44 */
     static const peer_plan plans[] = {{.no_pong = true}};
     peer p;
     peer_init(&p);
@@ -869,7 +869,7 @@ static void confirmation_by_heartbeats(void) {
 
 /* A server slower than the heartbeat timeout for the backlog that it is sent: progress with every
  * connection, never the same messages for ever. */
-static void slow_servers_make_progress(void) {
+static void slow_servers_make_progress(void) { /* FAULTS row 43a */
     static const struct {
         uint32_t rate;
         unsigned count;
@@ -920,7 +920,7 @@ static void close_on_poison(peer *p, const peer_message *message) {
     }
 }
 
-static void poison(void) {
+static void poison(void) { /* FAULTS row 43b */
     static const struct {
         const char *close;
         bool dropped;
@@ -964,7 +964,7 @@ static void poison(void) {
 
 /* ---- a full queue ---------------------------------------------------------------------------- */
 
-static void queue_full(void) {
+static void queue_full(void) { /* FAULTS row 41 */
     for (int connected = 0; connected < 2; connected++) {
         if (!test_begin("%s", connected ? "connected" : "before connecting")) {
             continue;
@@ -1015,7 +1015,7 @@ static void queue_full(void) {
 }
 
 /* WRITABLE says that what was refused would fit now; a smaller room brings none. */
-static void writable_when_it_fits(void) {
+static void writable_when_it_fits(void) { /* FAULTS row 41 */
     static const peer_plan plans[] = {{.no_pong = true}};
     peer p;
     peer_init(&p);

@@ -1,5 +1,5 @@
 /* Redirects: where they lead, which are not followed, what goes along, and that they are part of
- * one attempt. FAULTS names CVE-2022-27776: credentials that followed to another port.
+ * one attempt. FAULTS row 29 names CVE-2022-27776: credentials that followed to another port.
  */
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
@@ -37,7 +37,7 @@ static const char *first_line(const peer *p) {
 
 /* ---- where it leads --------------------------------------------------------------------------- */
 
-static void followed(void) {
+static void followed(void) { /* FAULTS row 29 */
     static const struct {
         int status;
         const char *url, *location;
@@ -131,7 +131,7 @@ static void followed(void) {
     }
 }
 
-static void not_followed(void) {
+static void not_followed(void) { /* FAULTS row 29 */
     static char long_location[9000];
     static const struct {
         const char *name, *url, *answer; /* "%s" for one that is too long */
@@ -199,7 +199,7 @@ static void not_followed(void) {
 /* ---- how many --------------------------------------------------------------------------------- */
 
 /* A circle ends at the limit; more than 5 are 5. */
-static void limits(void) {
+static void limits(void) { /* FAULTS row 29 */
     static const struct {
         int32_t given, resolved;
     } rows[] = {

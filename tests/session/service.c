@@ -1513,7 +1513,7 @@ static void within_a_backlog(void) {
 
 /* Pongs and answers that a server makes up from what it has seen: none is for a heartbeat in JSON,
  * and none confirms what it can't know of. */
-static void forged_pongs(void) {
+static void forged_pongs(void) { /* FAULTS row 44 */
     static const peer_plan plans[] = {{.no_pong = true}};
     world w;
     world_init(&w);

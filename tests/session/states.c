@@ -623,7 +623,7 @@ static ptrdiff_t write_may_fail(void *context, const void *data, size_t size) {
 }
 
 /* What came is read before the end is told, whether a read or a write is the first to hear of it. */
-static void last_words(void) {
+static void last_words(void) { /* FAULTS row 51 */
     static const char *const names[] = {"end of stream", "a read fails", "a write fails"};
     for (int how = 0; how < 3; how++) {
         if (!test_begin("%s", names[how])) continue;
@@ -709,7 +709,7 @@ static void result_of_write(void) {
 }
 
 /* No entropy, no connection; and it is tried again. */
-static void no_entropy(void) {
+static void no_entropy(void) { /* FAULTS row 16 */
     peer p;
     peer_init(&p);
     p.random_fails = true;
@@ -876,7 +876,7 @@ static void delays_differ(void) {
 }
 
 /* Opens, then closes at once, for ever: delays still grow. */
-static void opens_and_closes(void) {
+static void opens_and_closes(void) { /* FAULTS row 33 */
     static const peer_plan plans[] = {{.then = "text:hello close:1000"}};
     peer p;
     peer_init(&p);
@@ -939,7 +939,7 @@ static void stable_connections(void) {
 
 /* Retry-After of a 429 or 503 only ever lengthens a delay. The world's wall clock says
  * Tue, 14 Nov 2023 23:36:40 GMT at the start. */
-static void retry_after(void) {
+static void retry_after(void) { /* FAULTS row 30 */
     static const struct {
         const char *status, *value;
         uint32_t low, high;
@@ -1153,7 +1153,7 @@ static void disconnects_gracefully(void) {
 }
 
 /* All within close_timeout_ms, whatever the server does; what was not confirmed stays queued. */
-static void disconnect_takes_its_time_at_most(void) {
+static void disconnect_takes_its_time_at_most(void) { /* FAULTS row 40 */
     static const struct {
         const char *name;
         peer_plan plan;
@@ -1286,7 +1286,7 @@ static void connect_timeout_of_an_event_loop(void) {
 }
 
 /* One byte a second, both of an endless head and of a right one that takes too long. */
-static void one_byte_a_second(void) {
+static void one_byte_a_second(void) { /* FAULTS row 25 */
     peer p;
     peer_init(&p);
     p.plans = &never_answers;
@@ -1391,7 +1391,7 @@ static void wrong_answers(peer *p, answer_kind kind, const wire_buffer *earlier)
     }
 }
 
-static void dead_links_are_noticed(void) {
+static void dead_links_are_noticed(void) { /* FAULTS rows 39 and 44 */
     static const struct {
         const char *name;
         answer_kind kind;
@@ -1453,7 +1453,7 @@ static void slow_pongs(void) {
 }
 
 /* The machine sleeps for eight hours. */
-static void sleeps(void) {
+static void sleeps(void) { /* FAULTS row 35 */
     static const struct {
         const char *name;
         stage at;
@@ -1508,7 +1508,7 @@ static void sleeps(void) {
 }
 
 /* The program does not poll for a minute: what came meanwhile is read before a deadline judges. */
-static void late_polls(void) {
+static void late_polls(void) { /* FAULTS row 36 */
     static const uint64_t lates[] = {5000, 6000, 20000, 60000, 600000};
     for (size_t i = 0; i < COUNT(lates); i++) {
         if (!test_begin("%llu ms", (unsigned long long)lates[i])) {
@@ -1541,7 +1541,7 @@ static void late_polls(void) {
 
 /* ... in each phase that has a deadline: an answer to the upgrade or to our Close that came in time
  * counts, however late it is looked at; and what was slow to open goes on. */
-static void late_polls_of_what_came(void) {
+static void late_polls_of_what_came(void) { /* FAULTS row 36 */
     static const struct {
         const char *name;
         peer_plan plan;
@@ -1727,7 +1727,7 @@ static void clock_life(peer *p, int64_t jump_ms, int when) {
     }
 }
 
-static void wall_clock_jumps(void) {
+static void wall_clock_jumps(void) { /* FAULTS row 34 */
     static const int64_t years = INT64_C(315360000000);
     peer plain;
     clock_life(&plain, 0, 0);
@@ -1745,7 +1745,7 @@ static void wall_clock_jumps(void) {
 }
 
 /* The monotonic clock near its end saturates, and stands still there. */
-static void clock_near_overflow(void) {
+static void clock_near_overflow(void) { /* FAULTS row 37 */
     static const peer_plan plans[] = {{.open_result = MTWS_ERR_CONNECT}, {0}};
     peer p;
     peer_init(&p);
@@ -1764,7 +1764,7 @@ static uint64_t clock_at_last(void *context) {
     return p->context != NULL ? UINT64_MAX : p->now_us;
 }
 
-static void clock_at_its_end(void) {
+static void clock_at_its_end(void) { /* FAULTS row 37 */
     static const uint64_t left_us[] = {2000000, 1, 1};
     peer p;
     peer_init(&p);
@@ -1792,7 +1792,7 @@ static void clock_at_its_end(void) {
 }
 
 /* What counts attempts, delays and failures stops at its largest number. */
-static void attempts_near_overflow(void) {
+static void attempts_near_overflow(void) { /* FAULTS row 37 */
     peer p;
     peer_init(&p);
     p.plans = &refused;
@@ -1891,7 +1891,7 @@ static void authorization_of_the_program(void) {
     peer_finish(&p);
 }
 
-static void params(void) {
+static void params(void) { /* FAULTS row 20 */
     static const struct {
         const char *url;
         mtws_pair pairs[4];
@@ -1956,7 +1956,7 @@ static void bad_urls_explained(void) {
 }
 
 /* Nothing that could split the request leaves: refused before connecting, nothing changed. */
-static void bad_urls(void) {
+static void bad_urls(void) { /* FAULTS row 20 */
     static const char *const urls_of[] = {
         "",
         "a.example",
@@ -2032,7 +2032,7 @@ static void bad_urls(void) {
     peer_finish(&p);
 }
 
-static void bad_headers(void) {
+static void bad_headers(void) { /* FAULTS rows 20 and 21 */
     static const mtws_pair rows[] = {
         {"", "x"},
         {"a b", "x"},
@@ -2156,7 +2156,7 @@ static void long_userinfo(void) {
     CHECK(!taken);
 }
 
-static void bad_subprotocols(void) {
+static void bad_subprotocols(void) { /* FAULTS row 20 */
     static const char *const rows[] = {"a b", "a,,b",  ",a",       "a,",     "a, a",  "a\r\n",
                                        "a;b", "\"a\"", "\xc3\xa4", "a,\x01", "a b, c"};
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -2296,7 +2296,7 @@ static void run_answer(const answer_row *row, size_t read_size, size_t cut) {
     peer_finish(&p);
 }
 
-static void answers(void) {
+static void answers(void) { /* FAULTS rows 19, 22, 23, 27 and 28 */
     for (size_t i = 0; i < COUNT(answer_rows); i++) {
         if (!test_begin("%s", answer_rows[i].name)) {
             continue;
@@ -2327,7 +2327,7 @@ static void a_nul_in_the_answer(void) {
     peer_finish(&p);
 }
 
-static void subprotocols(void) {
+static void subprotocols(void) { /* FAULTS row 19 */
     static const struct {
         const char *offered, *fields, *chosen; /* NULL: refused */
     } rows[] = {
@@ -2369,7 +2369,7 @@ static void subprotocols(void) {
 }
 
 /* 1xx answers: eight at most. */
-static void informational_answers(void) {
+static void informational_answers(void) { /* FAULTS row 26 */
     for (int count = 0; count <= 12; count++) {
         wire_buffer answer = {0};
         for (int i = 0; i < count; i++) {
@@ -2395,7 +2395,7 @@ static void informational_answers(void) {
     }
 }
 
-/* A head that is too large, or has too many fields, or never ends (CVE-2023-43669). */
+/* FAULTS row 24, CVE-2023-43669: a head that is too large, has too many fields or never ends. */
 static void large_answers(void) {
     static const struct {
         const char *name;
@@ -2475,7 +2475,7 @@ static const mtws_pair secret_params[] = {{"token", "CANARY-param"},
                                           {"odd", "CANARY odd/+="},
                                           {NULL, NULL}};
 
-static void secrets_are_kept(void) {
+static void secrets_are_kept(void) { /* FAULTS row 31 */
     static const struct {
         const char *name;
         peer_plan plan;

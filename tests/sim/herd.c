@@ -353,7 +353,7 @@ static void a_million(void) {
     }
 }
 
-/* The model tells good from bad: these do not keep row 32. */
+/* The model tells good from bad: these do not keep FAULTS row 32. */
 static void others_fail(void) {
     for (size_t i = 0; i < 4; i++) {
         scene s = make_scene(i, false, REFUSES, 1000);

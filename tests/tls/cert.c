@@ -378,7 +378,7 @@ static void bad_der(void) {
 
 /* ---- names, pins, dates ---------------------------------------------------------------------- */
 
-static void hosts(void) {
+static void hosts(void) { /* FAULTS rows 59 to 61 */
     char long_label[80], longest[300], out[MTWS__HOST_MAX + 1];
     memset(long_label, 'a', 64);
     strcpy(long_label + 64, ".b");
@@ -508,7 +508,7 @@ static void pins(void) {
 }
 
 /* Every day from 1900 to 2199, and what is none. */
-static void dates(void) {
+static void dates(void) { /* FAULTS row 62 */
     char text[32], out[16], expected[32];
     for (int64_t day = -25567; day < 84006; day++) {
         time_t when = (time_t)(day * 86400 + (day * 7919 % 86400 + 86400) % 86400);

@@ -416,7 +416,7 @@ def much_at_once(backend):
 
 
 @test
-def trust_is_checked(backend):
+def trust_is_checked(backend):  # FAULTS rows 60 and 62
     """Certificates, hosts, anchors and times; what is final on the first attempt is."""
     rows = [
         ("ec", "localhost", {}, 0, "", False),
@@ -478,7 +478,7 @@ def trust_is_checked(backend):
 
 
 @test
-def roots_are_found_or_nothing_is_trusted(backend):
+def roots_are_found_or_nothing_is_trusted(backend):  # FAULTS row 63
     with Nginx(backend) as server:
         r = run(server.port, ca=None, env={"SSL_CERT_FILE": pki("root.pem")}, count=5, echo=1)
         check_works(r)
@@ -521,7 +521,7 @@ def old_versions_are_refused(backend):
 
 
 @test
-def a_server_of_tls_1_3_alone(backend):
+def a_server_of_tls_1_3_alone(backend):  # FAULTS row 65
     with scripted("rsa", lambda stream: stream.recv(1),
                   minimum_version=ssl.TLSVersion.TLSv1_3) as s:
         check_fails(run(s.port, attempts=1, limit=1500), TLS, "it speaks TLS 1.3 only", False)
@@ -622,7 +622,7 @@ def renegotiation_is_refused(backend):
 
 
 @test
-def cut_without_close_notify(backend):
+def cut_without_close_notify(backend):  # FAULTS row 64
     """A message that is cut is not handed over; the connection counts as broken."""
     def serve(tail):
         def script(stream):

@@ -477,7 +477,7 @@ static void set_row(world *w, const trust_row *row) {
     }
 }
 
-static void trust(void) {
+static void trust(void) { /* FAULTS rows 59, 60, 62 and 63 */
     for (size_t i = 0; i < UNIT_COUNT(trust_rows); i++) {
         const trust_row *row = &trust_rows[i];
         if (!test_begin("%s for %s: %zu", row->server, row->host, i)) continue;
@@ -731,7 +731,7 @@ static void stalled(void) {
 }
 
 /* The stream ends behind each byte. */
-static void cut(void) {
+static void cut(void) { /* FAULTS row 64 */
     world *w = world_new();
     CHECK_INT(world_open(w), 0);
     size_t size = w->down.total;
@@ -1020,7 +1020,7 @@ static void session_forgotten(void) {
 
 /* The same randomness gives the same bytes, other randomness others, and nothing else has a part in
  * them. It is wiped when it has been used. */
-static void randomness(void) {
+static void randomness(void) { /* FAULTS row 58 */
     static uint8_t said[3][FLOW_MAX / 8];
     size_t sizes[3];
     for (int i = 0; i < 3; i++) {
@@ -1067,7 +1067,7 @@ static void wiped(void) {
 
 /* ---- other servers --------------------------------------------------------------------------- */
 
-static void versions(void) {
+static void versions(void) { /* FAULTS row 57 */
     static const struct {
         const char *name;
         unsigned low, high;
@@ -1207,7 +1207,7 @@ static void application_protocols(void) {
 }
 
 /* The server asks for another handshake within the connection: refused. */
-static void renegotiation(void) {
+static void renegotiation(void) { /* FAULTS row 57 */
     char out[64];
     world *w = world_new();
     w->echo = true;

@@ -6,7 +6,7 @@
 
 #include <time.h>
 
-static void caps(void) {
+static void caps(void) { /* FAULTS row 37 */
     static const struct {
         int32_t initial_ms, max_ms;
         double factor;

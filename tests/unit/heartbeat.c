@@ -109,7 +109,7 @@ static void cumulative(void) {
     }
 }
 
-/* FAULTS: wrong payload, an earlier connection's, one never asked for. */
+/* FAULTS row 44: a wrong payload, an earlier connection's, one never asked for. */
 static void pongs_of_nobody(void) {
     uint8_t payload[MTWS__PING_SIZE], other[MTWS__PING_SIZE + 1];
     mtws__ping ping;
@@ -356,7 +356,7 @@ static void looking(void) {
 }
 
 /* Near the clock's end everything saturates. */
-static void end_of_time(void) {
+static void end_of_time(void) { /* FAULTS row 37 */
     uint8_t payload[MTWS__PING_SIZE];
     mtws__heartbeat h;
     mtws__heartbeat_start(&h, INTERVAL, TIMEOUT, nonce, UINT64_MAX - 5);

@@ -158,7 +158,7 @@ static const struct {
     BAD("a second status line", OK "HTTP/1.1 200 OK\r\n"),
 };
 
-static void each_answer(void) {
+static void each_answer(void) { /* FAULTS row 27 */
     for (size_t i = 0; i < UNIT_COUNT(answers); i++) {
         if (!test_begin("%s", answers[i].name)) continue;
         outcome got = feed_every_way(answers[i].text, answers[i].size, 4096);
@@ -462,6 +462,7 @@ static void dates(void) {
     }
 }
 
+/* FAULTS row 30 */
 static void retry_after(void) {
     const uint64_t now = UINT64_C(784111777) * 1000; /* of the example of RFC 9110 */
     static const struct {

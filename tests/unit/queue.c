@@ -676,7 +676,7 @@ static size_t drain(mtws__queue *q, mtws__random *r, uint8_t *out, size_t room, 
 
 /* Messages from before a connection are masked as they are written, not all at its beginning; the
  * frames of each connection have keys of their own, and what they carry is the same. */
-static void masked_anew(void) {
+static void masked_anew(void) { /* FAULTS row 15 */
     enum { FRAME = 1000, FRAMES = 300, WIRE = FRAMES * (FRAME + 8) };
     static uint8_t bytes[400000], payload[FRAME * FRAMES], first[WIRE], second[WIRE], third[WIRE];
     mtws__entry entries[4];

@@ -114,7 +114,7 @@ static int by_value(const void *a, const void *b) {
 
 /* A thousand keys without a repetition; of a million as many repetitions as chance gives (116 are
  * to be expected), and each bit set half of the time. */
-static void masking_keys(void) {
+static void masking_keys(void) { /* FAULTS row 15 */
     enum { MANY = 1000000 };
     static uint32_t keys[MANY];
     mtws__random r;

@@ -150,7 +150,7 @@ static void four(const uint8_t bytes[4], const mtws__utf8 states[4], const bool 
 
 /* Every sequence that begins with F0..F4 and with some other leads. The states after one, two and
  * three bytes are reached once, byte by byte, for all that follows them. */
-static void four_bytes(void) {
+static void four_bytes(void) { /* FAULTS row 11 */
     static const uint8_t leads[] = {0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5};
     for (size_t i = 0; i < UNIT_COUNT(leads); i++) {
         mtws__utf8 states[4];
