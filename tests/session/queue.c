@@ -962,6 +962,35 @@ static void poison(void) { /* FAULTS row 43b */
     }
 }
 
+/* In a row: a connection that ends otherwise in between begins the count anew. */
+static void close_in_turn(peer *p, const peer_message *message) {
+    static const char *const closes[] = {"close:1009", "close:1009", "close:1001",
+                                         "close:1009", "close:1009", "close:1009"};
+    if (p->connections > 6) return;
+    p->context = (void *)(uintptr_t)closes[p->connections - 1];
+    close_on_poison(p, message);
+}
+
+static void poison_now_and_then(void) {
+    peer p;
+    peer_init(&p);
+    p.on_message = close_in_turn;
+    p.options.max_reconnect_attempts = MTWS_UNLIMITED;
+    p.options.max_reconnect_delay_ms = 500;
+    peer_start(&p);
+    peer_queue_text(&p, "poison");
+    queue_number(&p, 0, 10, 0);
+    while (p.connections < 6 && p.now_us < 300000000000u) {
+        CHECK_UINT(p.settled, 0);
+        peer_advance(&p, 100);
+    }
+    peer_advance(&p, 60000);
+    CHECK_INT(p.connections, 7);
+    CHECK_UINT(p.fates[1], 2);
+    check_fates(&p, 2, 1);
+    peer_finish(&p);
+}
+
 /* ---- a full queue ---------------------------------------------------------------------------- */
 
 static void queue_full(void) { /* FAULTS row 41 */
@@ -1802,6 +1831,7 @@ int main(int argc, char **argv) {
         TEST(confirmation_by_heartbeats),
         TEST_ROWS(slow_servers_make_progress),
         TEST_ROWS(poison),
+        TEST(poison_now_and_then),
         TEST_ROWS(queue_full),
         TEST(writable_when_it_fits),
         TEST(queue_full_of_tiny_messages),

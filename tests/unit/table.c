@@ -1,6 +1,6 @@
 /* The table of FAULTS.md: its numbers are all there, once each and in order, and what it names
  * exists: files, and in them tests that are run. A comment that names a row stands in a file that
- * the row names, and each row is found by such a comment. */
+ * the row names, and each row is found by such a comment; so is each CVE. */
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
 
@@ -17,7 +17,9 @@ typedef struct row {
     char number[8];
     text_file *files[NAMES_MAX];
     size_t file_count;
-    bool mentioned; /* by a comment in one of them */
+    bool mentioned;      /* by a comment in one of them */
+    char numbers[2][20]; /* of CVEs */
+    size_t numbers_count;
 } row;
 
 static text_file files[FILES_MAX];
@@ -136,6 +138,12 @@ static void read_row(const char *line, const char *end) {
     for (size_t i = 1; i < 4; i++) {
         CHECK_TEXT(bars[i + 1] - bars[i] > 6, "row %s, column %zu is empty", r->number, i + 1);
     }
+    for (const char *at = line; (at = strstr(at, "CVE-")) != NULL && at < end; at++) {
+        if (!CHECK(r->numbers_count < UNIT_COUNT(r->numbers))) return;
+        char *number = r->numbers[r->numbers_count++];
+        snprintf(number, sizeof r->numbers[0], "%.*s", (int)(4 + strspn(at + 4, "0123456789-")),
+                 at);
+    }
     read_names(r, bars[3], bars[4]);
 }
 
@@ -222,7 +230,16 @@ static void comments(void) {
         }
     }
     for (size_t i = 0; i < row_count; i++) {
-        CHECK_TEXT(rows[i].mentioned, "no test says that it proves row %s", rows[i].number);
+        const row *r = &rows[i];
+        CHECK_TEXT(r->mentioned, "no test says that it proves row %s", r->number);
+        for (size_t n = 0; n < r->numbers_count; n++) {
+            bool found = false;
+            for (size_t k = 0; k < r->file_count; k++) {
+                const char *text = r->files[k]->text;
+                found = found || (text != NULL && strstr(text, r->numbers[n]) != NULL);
+            }
+            CHECK_TEXT(found, "no test of row %s names %s", r->number, r->numbers[n]);
+        }
     }
 }
 
