@@ -2090,7 +2090,8 @@ MTWS_PRIVATE bool mtws__json_string(mtws__json *j, mtws__span *out) {
 
 /* Whether the innermost open container is an object. */
 MTWS_PRIVATE bool mtws__json_in_object(const mtws__json *j) {
-    return j->depth > 0 && (j->objects[(j->depth - 1) / 8] >> ((j->depth - 1) % 8) & 1) != 0;
+    MTWS_ASSERT(j->depth > 0);
+    return (j->objects[(j->depth - 1) / 8] >> ((j->depth - 1) % 8) & 1) != 0;
 }
 
 MTWS_PRIVATE bool mtws__json_open(mtws__json *j, bool object) {
@@ -2217,7 +2218,8 @@ MTWS_PRIVATE bool mtws__json_member(mtws__span text, const char *name, mtws__spa
     j.at = text.data;
     j.end = text.data + text.size;
     mtws__json_space(&j);
-    if (j.at == j.end || *j.at != '{' || !mtws__json_scalar(&j, &opened)) return false;
+    if (j.at == j.end || *j.at != '{') return false;
+    mtws__json_scalar(&j, &opened);
     for (;;) {
         int next = mtws__json_between(&j, opened, &key, &top);
         if (next <= 0) return next == 0 && found;
@@ -2939,8 +2941,9 @@ MTWS_PRIVATE void mtws__handshake_headers(mtws__writer *w, const mtws__upgrade *
         mtws__span name = rest, line = rest;
         const uint8_t *end = (const uint8_t *)memchr(rest.data, '\n', rest.size);
         const uint8_t *colon = (const uint8_t *)memchr(rest.data, ':', rest.size);
-        line.size = end == NULL ? rest.size : (size_t)(end - rest.data) + 1;
-        name.size = colon == NULL ? 0 : (size_t)(colon - rest.data);
+        MTWS_ASSERT(end != NULL && colon != NULL && colon < end);
+        line.size = (size_t)(end - rest.data) + 1;
+        name.size = (size_t)(colon - rest.data);
         bool kept = mtws__handshake_secret(name) || mtws__span_is(name, "Host");
         if (!u->foreign || !kept) mtws__writer_put(w, line.data, line.size);
         rest.data += line.size;
@@ -2992,7 +2995,7 @@ MTWS_PRIVATE bool mtws__handshake_offered(const char *offered, const char *value
     size_t size = strlen(value);
     while (*offered != 0) {
         size_t span = strcspn(offered, ", ");
-        if (span == size && size > 0 && memcmp(offered, value, size) == 0) return true;
+        if (span == size && memcmp(offered, value, size) == 0) return true;
         offered += span;
         offered += strspn(offered, ", ");
     }
@@ -3606,7 +3609,7 @@ MTWS_PRIVATE void mtws__queue_drop(mtws__queue *q, uint64_t number, mtws_result 
 /* Moves what has not begun to leave over the holes between. */
 MTWS_PRIVATE void mtws__queue_compact(mtws__queue *q) {
     uint64_t to = mtws__queue_untouched(q);
-    if (q->holes == 0 || to == q->end) return;
+    if (q->holes == 0) return;
     mtws__entry *e = mtws__queue_entry(q, to);
     uint64_t place = e->start;
     uint64_t run = place; /* what lies between this and the present entry moves in one go */
@@ -3647,12 +3650,11 @@ MTWS_PRIVATE void mtws__queue_clear(mtws__queue *q, mtws_result result, bool beg
 /* Where the entries that may be written end: `limit` is the first that may not. */
 MTWS_PRIVATE uint64_t mtws__queue_writable_end(const mtws__queue *q, uint64_t limit) {
     uint64_t number = mtws__queue_untouched(q); /* what has begun is always finished */
+    limit = mtws__min_u64(limit, q->end);
     if (q->holes == 0) {
-        number = mtws__max_u64(number, mtws__min_u64(limit, q->end));
+        number = mtws__max_u64(number, limit);
     } else {
-        while (number < limit && number < q->end &&
-               mtws__queue_entry(q, number)->fate < MTWS__DELIVERED)
-            number++;
+        while (number < limit && mtws__queue_entry(q, number)->fate < MTWS__DELIVERED) number++;
     }
     return number < q->end ? mtws__queue_entry(q, number)->start : q->ring.tail;
 }
@@ -4480,8 +4482,8 @@ MTWS_PRIVATE bool mtws__cert_begin(mtws__cert *c) {
     mtws__cert_place place = mtws__cert_classify(c);
     c->value_size = 0;
     if (place != MTWS__IN_NOTHING) {
-        if (c->depth == MTWS__CERT_DEPTH) c->bad = true;
-        else c->depth++;
+        MTWS_ASSERT(c->depth < MTWS__CERT_DEPTH); /* places lie in one another in one order */
+        c->depth++;
         c->open[c->depth - 1].place = place;
         c->open[c->depth - 1].count = 0;
         c->open[c->depth - 1].left = c->left;
@@ -4546,12 +4548,13 @@ MTWS_PRIVATE bool mtws__cert_whole(const mtws__cert *c) {
 MTWS_PRIVATE bool mtws__der_next(mtws__span *rest, uint8_t tag, mtws__span *content) {
     mtws__cert c;
     memset(&c, 0, sizeof c);
-    while (c.header_size < rest->size && c.header_size < sizeof c.header) {
+    MTWS_ASSERT(tag != 0);
+    while (c.header_size < rest->size) {
         c.header[c.header_size] = rest->data[c.header_size];
         c.header_size++;
         if (mtws__cert_header(&c)) break;
     }
-    if (c.bad || c.tag != tag || tag == 0 || c.left > rest->size - c.header_size) return false;
+    if (c.bad || c.tag != tag || c.left > rest->size - c.header_size) return false;
     content->data = rest->data + c.header_size;
     content->size = c.left;
     rest->data += c.header_size + c.left;
@@ -4941,14 +4944,14 @@ MTWS_PRIVATE void mtws__dns_config_word(mtws__dns_config *c, const char *word, i
     }
 }
 
-/* A server as options.dns_servers names one: 9.9.9.9, 9.9.9.9:5353, 2620:fe::fe, [2620:fe::fe]:53.
+/* A server as options.dns_servers names one, which is not "": 9.9.9.9, 9.9.9.9:5353, 2620:fe::fe, [2620:fe::fe]:53.
  */
 MTWS_PRIVATE bool mtws__dns_server_parse(mtws__span text, mtws__ip *ip, uint16_t *port) {
     mtws__span rest = text;
     uint32_t value = 0;
     *port = MTWS__DNS_PORT;
     if (mtws__ip_parse(text, ip)) return true;
-    if (text.size > 0 && text.data[0] == '[') {
+    if (text.data[0] == '[') {
         rest.data++;
         rest.size--;
         text = mtws__url_cut(&rest, "]");
@@ -5127,16 +5130,18 @@ typedef struct mtws__dns_link {
     size_t size;
 } mtws__dns_link;
 
-/* What `count` answers from `at` on say of the name of the link: its addresses go to the reply; it
- * is an alias, and the link goes on to what it stands for; or neither. False: they break the rules.
- */
+/* What `count` answers from `at` on, which are whole, say of the name of the link: its addresses go
+ * to the reply; it is an alias, and the link goes on to what it stands for; or neither. False: they
+ * break the rules. */
 MTWS_PRIVATE bool mtws__dns_follow(mtws__span message, size_t at, size_t count, uint16_t type,
                                    mtws__dns_link *link, mtws__dns_reply *reply, bool *alias) {
     mtws__dns_record r;
     mtws__dns_link next;
     next.size = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!mtws__dns_record_read(message, &at, &r)) return false;
+        bool whole = mtws__dns_record_read(message, &at, &r);
+        MTWS_ASSERT(whole);
+        (void)whole;
         if (r.net != 1 || r.name_size != link->size || memcmp(r.name, link->name, link->size) != 0)
             continue;
         if (r.type != type && r.type != MTWS__DNS_CNAME) continue;
@@ -5164,7 +5169,9 @@ MTWS_PRIVATE mtws__dns_said mtws__dns_negative(mtws__span message, size_t at, si
     mtws__dns_record r;
     bool referral = false, owned = false;
     for (size_t i = 0; i < answers + authorities; i++) {
-        if (!mtws__dns_record_read(message, &at, &r)) return MTWS__DNS_FAILED;
+        bool whole = mtws__dns_record_read(message, &at, &r);
+        MTWS_ASSERT(whole);
+        (void)whole;
         if (i < answers || r.net != 1) continue;
         if (r.type == MTWS__DNS_NS) referral = true;
         if (r.type != MTWS__DNS_SOA || r.data_size < 22) continue;
@@ -5312,7 +5319,7 @@ MTWS_PRIVATE void mtws__dns_doubt_all(mtws__dns *d) {
 /* The cache's entry for the host; NULL: it has none. */
 MTWS_PRIVATE mtws__dns_entry *mtws__dns_find(mtws__dns *d, const char *host) {
     for (size_t i = 0; i < MTWS_DNS_CACHE; i++) {
-        if (host[0] != 0 && strcmp(d->cache[i].host, host) == 0) return &d->cache[i];
+        if (strcmp(d->cache[i].host, host) == 0) return &d->cache[i];
     }
     return NULL;
 }
@@ -5421,8 +5428,8 @@ MTWS_PRIVATE bool mtws__dns_begin(mtws__dns *d, int index) {
     return true;
 }
 
-/* Looks the host up: in the cache, or by asking servers, of which there must be one. absolute: it
- * had a final dot, so nothing is searched. */
+/* Looks the host up, which mtws__dns_name_ok takes: in the cache, or by asking servers, of which
+ * there must be one. absolute: it had a final dot, so nothing is searched. */
 MTWS_PRIVATE void mtws__dns_start(mtws__dns *d, const char *host, bool absolute, uint64_t now_us) {
     MTWS_ASSERT(d->config.server_count > 0 && strlen(host) < sizeof d->host);
     memcpy(d->host, host, strlen(host) + 1);
@@ -5448,7 +5455,9 @@ MTWS_PRIVATE void mtws__dns_start(mtws__dns *d, const char *host, bool absolute,
         mtws__dns_take(d, e, now_us);
         return;
     }
-    if (!mtws__dns_begin(d, 0)) d->outcome = MTWS__DNS_OUTCOME_NO_NAME;
+    bool begun = mtws__dns_begin(d, 0); /* the host itself is one of the candidates */
+    MTWS_ASSERT(begun);
+    (void)begun;
 }
 
 /* Whether the answer for a family may still come. */
@@ -5600,7 +5609,6 @@ MTWS_PRIVATE size_t mtws__dns_stream_out(const mtws__dns *d, int slot,
 /* The slot's server can't be reached, or broke off. */
 MTWS_PRIVATE void mtws__dns_lost(mtws__dns *d, int slot) {
     mtws__dns_try *t = &d->tries[slot];
-    if (t->open == 0) return;
     t->open = 0;
     d->failed = (uint8_t)(d->failed | 1u << t->server);
     if (slot == d->last) d->due_us = 0;
@@ -5788,7 +5796,7 @@ MTWS_PRIVATE int mtws__race_next(mtws__race *r, bool pending, uint64_t now_us) {
     if (mtws__race_due_us(r, pending) > now_us) return -1;
     int index = mtws__race_pick(r, r->turn);
     if (index < 0) index = mtws__race_pick(r, 1 - r->turn);
-    if (index < 0) return -1;
+    MTWS_ASSERT(index >= 0);
     r->turn = r->ips[index].six ? MTWS__IPV4 : MTWS__IPV6;
     r->fates[index] = MTWS__RACE_RUNS;
     r->started_us[index] = now_us;
@@ -5881,7 +5889,8 @@ MTWS_PRIVATE void mtws__net_start(mtws__net *net) {
     mtws__dns_open(&net->dns);
 }
 
-/* How names are resolved: options.resolver, dns_servers, where not NULL, and dns_timeout_ms. */
+/* How names are resolved: options.resolver, dns_servers, where not NULL, and dns_timeout_ms; all of
+ * them good. */
 MTWS_PRIVATE void mtws__net_names(mtws__net *net, mtws_resolver resolver, const char *servers,
                                   int32_t timeout_ms) {
     mtws__dns_config given;
@@ -5889,7 +5898,7 @@ MTWS_PRIVATE void mtws__net_names(mtws__net *net, mtws_resolver resolver, const 
     net->dns.timeout_ms = (uint32_t)timeout_ms;
     if (servers == NULL) return;
     mtws__dns_config_start(&given);
-    if (!mtws__dns_servers_parse(servers, &given)) return;
+    mtws__dns_servers_parse(servers, &given);
     memcpy(net->servers, given.servers, sizeof net->servers);
     net->server_count = given.server_count;
 }
@@ -6267,7 +6276,7 @@ MTWS_PRIVATE bool mtws__net_try(mtws__net *net, int index) {
     int slot = 0;
     if (net->race.running > MTWS__RUNNERS_MAX) { /* the oldest has had its time */
         int oldest = mtws__race_oldest(&net->race);
-        while (net->sockets[slot].fd < 0 || net->sockets[slot].index != oldest) slot++;
+        while (net->sockets[slot].index != oldest) slot++; /* all of them run */
         mtws__net_judge(net, slot, ETIMEDOUT);
     }
     while (net->sockets[slot].fd >= 0) slot++;
@@ -6296,9 +6305,8 @@ MTWS_PRIVATE int mtws__net_race(mtws__net *net) {
         if (index < 0) break;
         if (mtws__net_try(net, index)) return 0;
     }
-    bool over = net->stage == MTWS__NET_KNOWN && net->race.running == 0 &&
-                mtws__race_due_us(&net->race, false) == UINT64_MAX;
-    if (!over) return MTWS_IO_AGAIN;
+    /* Where all addresses are known and none is being tried, none is left. */
+    if (net->stage != MTWS__NET_KNOWN || net->race.running > 0) return MTWS_IO_AGAIN;
     return net->race.count > 0 ? MTWS_ERR_CONNECT : MTWS_ERR_RESOLVE;
 }
 
@@ -6380,11 +6388,8 @@ MTWS_PRIVATE bool mtws__net_is_offline(const mtws__net *net) {
     return count > 0;
 }
 
-/* Why the last attempt failed, for people. */
+/* Why the last attempt failed with MTWS_ERR_RESOLVE or _CONNECT, for people. */
 MTWS_PRIVATE const char *mtws__net_why(const mtws__net *net, int result) {
-    if (result == MTWS_ERR_TLS) {
-        return "this build has no TLS: give options.transport one, or use ws://";
-    }
     if (result != MTWS_ERR_RESOLVE) return mtws__os_error_text(net->error);
     if (net->why != NULL) return net->why;
     switch (net->dns.outcome) {
@@ -6464,8 +6469,8 @@ typedef struct mtws__proxy {
 
 /* ---- the URL --------------------------------------------------------------------------------- */
 
-/* User and password, decoded; the URL's userinfo is cut at its first colon (RFC 3986 section
- * 3.2.1). False where a byte of them may not be. */
+/* User and password, decoded, in MTWS_PROXY_MAX bytes each; the URL's userinfo is cut at its first
+ * colon (RFC 3986 section 3.2.1). False where a byte of them may not be. */
 MTWS_PRIVATE bool mtws__proxy_words(const mtws__url *url, mtws__writer *user,
                                     mtws__writer *password) {
     mtws__span rest = url->userinfo;
@@ -6475,8 +6480,9 @@ MTWS_PRIVATE bool mtws__proxy_words(const mtws__url *url, mtws__writer *user,
         rest.data++;
         rest.size--;
     }
-    return mtws__url_decode(user, name) && mtws__url_decode(password, rest) && !user->full &&
-           !password->full;
+    bool good = mtws__url_decode(user, name) && mtws__url_decode(password, rest);
+    MTWS_ASSERT(!user->full && !password->full);
+    return good;
 }
 
 /* "http://", "socks5://" or "socks5h://", an authority, and nothing more but a '/'. */
@@ -6653,7 +6659,7 @@ MTWS_PRIVATE int mtws__proxy_refused(mtws__proxy *p) {
         what = ": it does not allow this host or port";
     } else if (status >= 500) {
         what = ": it could not reach the server";
-    } else if (status >= 300 && status < 400) {
+    } else if (status < 400) {
         what = ": a proxy's redirect is not followed";
     }
     p->status = status;
@@ -6709,7 +6715,8 @@ MTWS_PRIVATE int mtws__proxy_socks_refused(mtws__proxy *p, uint8_t code) {
         "the proxy does not know CONNECT",
         "the proxy does not know this type of address",
     };
-    bool known = code >= 1 && code <= sizeof texts / sizeof texts[0];
+    MTWS_ASSERT(code > 0);
+    bool known = code <= sizeof texts / sizeof texts[0];
     return mtws__proxy_fail(p, code == 2 || code == 7 || code == 8,
                             known ? texts[code - 1] : "the proxy failed, and does not say why");
 }
@@ -6910,13 +6917,13 @@ MTWS_PRIVATE bool mtws__proxy_network(mtws__span word, const uint8_t *address, s
     return rest == 0 || (network[whole] ^ address[whole]) >> (8 - rest) == 0;
 }
 
-/* One word of no_proxy. */
+/* One word of no_proxy, which is not empty. */
 MTWS_PRIVATE bool mtws__proxy_word_spares(mtws__span word, mtws__span host, uint16_t port) {
     uint8_t address[16];
     if (mtws__span_is(word, "*")) return true;
     mtws__span rest = word;
     mtws__span name = mtws__url_cut(&rest, ":");
-    if (word.size > 0 && word.data[0] == '[') {
+    if (word.data[0] == '[') {
         rest.data = word.data + 1;
         rest.size = word.size - 1;
         name = mtws__url_cut(&rest, "]");
@@ -7138,7 +7145,7 @@ MTWS_PRIVATE uint8_t *mtws__arena_take(mtws__arena *a, size_t size) {
 
 MTWS_PRIVATE uint8_t *mtws__arena_copy(mtws__arena *a, const uint8_t *data, size_t size) {
     uint8_t *at = mtws__arena_take(a, size);
-    if (at != NULL && size > 0) memcpy(at, data, size);
+    if (at != NULL) memcpy(at, data, size);
     return at;
 }
 
@@ -7212,7 +7219,8 @@ MTWS_PRIVATE bool mtws__loader_key(mtws__loader *l) {
         id->rsa.dp = mtws__arena_copy(&l->arena, rsa->dp, rsa->dplen);
         id->rsa.dq = mtws__arena_copy(&l->arena, rsa->dq, rsa->dqlen);
         id->rsa.iq = mtws__arena_copy(&l->arena, rsa->iq, rsa->iqlen);
-    } else if (ec != NULL) {
+    } else {
+        MTWS_ASSERT(ec != NULL);
         id->kind = BR_KEYTYPE_EC;
         id->ec = *ec;
         id->ec.x = mtws__arena_copy(&l->arena, ec->x, ec->xlen);
@@ -7253,8 +7261,8 @@ MTWS_PRIVATE void mtws__loader_read(mtws__loader *l, const uint8_t *data, size_t
 MTWS_PRIVATE void mtws__loader_data(mtws__loader *l) {
     if (l->certificate && l->trust != NULL) {
         mtws__loader_read(l, l->pem.data, l->pem.size);
-    } else if (l->certificate && l->identity != NULL) {
-        l->bad = mtws__arena_copy(&l->arena, l->pem.data, l->pem.size) == NULL || l->bad;
+    } else if (l->certificate) {
+        l->bad = mtws__arena_copy(&l->arena, l->pem.data, l->pem.size) == NULL; /* for ever then */
     } else if (l->key && l->key_decoder.err == 0) {
         br_skey_decoder_push(&l->key_decoder, l->pem.data, l->pem.size); /* not behind an error */
     }
@@ -7266,7 +7274,7 @@ MTWS_PRIVATE void mtws__loader_end(mtws__loader *l, bool ok) {
     if (l->certificate && l->trust != NULL) {
         taken = taken && mtws__loader_anchor(l);
         if (!taken) l->trust->skipped++;
-    } else if (l->certificate && l->identity != NULL) {
+    } else if (l->certificate) {
         mtws__identity *id = l->identity;
         if (id->count == MTWS__TLS_CHAIN_MAX) l->arena.full = true;
         taken = taken && !l->arena.full;
@@ -7290,7 +7298,7 @@ MTWS_PRIVATE void mtws__loader_text(mtws__loader *l, mtws__span text) {
         else if (item == MTWS__PEM_DATA) mtws__loader_data(l);
         else if (item == MTWS__PEM_END || item == MTWS__PEM_BAD) {
             mtws__loader_end(l, item == MTWS__PEM_END);
-        } else if (text.size == 0) {
+        } else {
             return;
         }
     }
@@ -7635,12 +7643,13 @@ MTWS_PRIVATE void mtws__verifier_end_cert(const br_x509_class **ctx) {
         const uint8_t *pin = v->pins + (size_t)i * sizeof hash;
         if (memcmp(pin, hash, sizeof hash) == 0) v->pinned = true;
     }
-    if (v->number < INT32_MAX) v->number++;
+    v->number++; /* a chain's message has less than 16 MiB (RFC 5246 section 7.4) */
 }
 
-/* What BearSSL's engine has not said. NULL: nothing is wrong. */
+/* What BearSSL's engine has not said; it has heard of one certificate at least. NULL: nothing is
+ * wrong. */
 MTWS_PRIVATE const char *mtws__verifier_check(mtws__verifier *v) {
-    if (v->number == 0 || v->broken) {
+    if (v->broken) {
         v->result = MTWS_ERR_TLS;
         return "a certificate of the server's chain is malformed";
     }
@@ -7884,9 +7893,7 @@ MTWS_PRIVATE int mtws__tls_set_name(mtws__tls *t, const char *host) {
     if (t->server_name[0] != 0) host = t->server_name;
     v->address_size = mtws__os_literal(host, v->address);
     if (v->address_size > 0) {
-        size_t size = strlen(host);
-        if (size >= sizeof t->name) return MTWS_ERR_TLS_NAME;
-        memcpy(t->name, host, size + 1);
+        memcpy(t->name, host, strlen(host) + 1); /* no address is as long as a name may be */
         return MTWS_OK;
     }
     if (!mtws__cert_host(t->name, host)) return MTWS_ERR_TLS_NAME;
@@ -7983,8 +7990,7 @@ MTWS_PRIVATE bool mtws__tls_has_work(const mtws__tls *t) {
 }
 
 /* The stream below ended, or failed, during the handshake. */
-MTWS_PRIVATE int mtws__tls_broke(mtws__tls *t, ptrdiff_t result) {
-    if (result != MTWS_IO_EOF && result != MTWS_IO_ERROR) return (int)result;
+MTWS_PRIVATE int mtws__tls_broke(mtws__tls *t) {
     t->cut = true;
     return mtws__tls_fail(t, MTWS_ERR_TLS, "the connection broke during the TLS handshake", 0);
 }
@@ -8017,10 +8023,10 @@ MTWS_PRIVATE int mtws__tls_step(mtws__tls *t) {
     unsigned state = br_ssl_engine_current_state(&t->client.eng);
     if (state == BR_SSL_CLOSED) {
         if (br_ssl_engine_last_error(&t->client.eng) != 0) return mtws__tls_failed(t);
-        return mtws__tls_broke(t, MTWS_IO_EOF);
+        return mtws__tls_broke(t);
     }
-    if (got < 0 && got != MTWS_IO_AGAIN) return mtws__tls_broke(t, got);
-    if (pushed < 0 && pushed != MTWS_IO_AGAIN && got <= 0) return mtws__tls_broke(t, pushed);
+    if (got < 0 && got != MTWS_IO_AGAIN) return mtws__tls_broke(t);
+    if (pushed < 0 && pushed != MTWS_IO_AGAIN && got <= 0) return mtws__tls_broke(t);
     if ((state & BR_SSL_SENDAPP) == 0) return MTWS_IO_AGAIN;
     mtws__tls_opened(t);
     return 0;
@@ -8282,9 +8288,8 @@ MTWS_PRIVATE void mtws__tls_destroy(mtws__tls *t) {
     mtws__tls_wipe(t->identity_memory, t->identity_size);
 }
 
-MTWS_PRIVATE size_t mtws__tls_anchors(const mtws__tls *t) {
-    return t->trust == NULL ? 0 : t->trust->count;
-}
+/* How many there are, once they are loaded. */
+MTWS_PRIVATE size_t mtws__tls_anchors(const mtws__tls *t) { return t->trust->count; }
 
 MTWS_PRIVATE bool mtws__tls_more(const mtws__tls *t) { return t->more; }
 
@@ -8769,7 +8774,8 @@ MTWS_PRIVATE void mtws__client_redact_query(mtws__redaction *r, const char *targ
 MTWS_PRIVATE void mtws__client_redact_proxy(mtws__redaction *r, const char *proxy) {
     const char *end = strchr(proxy, '@'), *slashes = strchr(proxy, '/');
     mtws__span userinfo;
-    if (end == NULL || slashes == NULL) return;
+    if (end == NULL) return;
+    MTWS_ASSERT(slashes != NULL);
     userinfo.data = (const uint8_t *)slashes + 2;
     userinfo.size = (size_t)(end - slashes) - 2;
     mtws__client_redact_words(r, userinfo, ":");
@@ -8976,7 +8982,7 @@ MTWS_PRIVATE bool mtws__client_is_held(const mtws_client *ws) {
 MTWS_PRIVATE uint64_t mtws__client_limit(const mtws_client *ws) {
     const mtws__queue *q = &ws->queues[MTWS__MAIN];
     const mtws__queue *first = &ws->queues[MTWS__FIRST_QUEUE];
-    if (mtws__client_is_held(ws)) return q->next;
+    MTWS_ASSERT(!mtws__client_is_held(ws));
     uint64_t limit = q->end;
     if (ws->window > 0) {
         /* A login must be confirmed before the first message is sent again, so that a server
@@ -9016,7 +9022,7 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
     *source = c->locked;
     if (c->locked == MTWS__NOWHERE) {
         if (c->beat_at > 0) *source = MTWS__BEAT;
-        else if (mid_frame && (c->control_size > 0 || c->close_made)) *source = c->current;
+        else if (mid_frame && c->control_size > 0) *source = c->current;
         else if (c->control_size > 0 || c->close_made) *source = MTWS__CONTROL;
         else if (current != NULL) *source = c->current;
         else *source = c->beat_size > 0 ? (int)MTWS__BEAT : mtws__client_turn(ws);
@@ -9026,7 +9032,7 @@ MTWS_PRIVATE mtws__span mtws__client_output(mtws_client *ws, int *source) {
     span.size = *source == MTWS__BEAT ? c->beat_size - c->beat_at : 0;
     if (*source == MTWS__BEAT) return span;
     if (*source == MTWS__NOWHERE) return span;
-    bool one_frame = mid_frame && (c->control_size > 0 || c->close_made);
+    bool one_frame = mid_frame && c->control_size > 0;
     uint64_t limit = UINT64_MAX;
     if (*source == MTWS__MAIN) {
         /* What goes first waits for the end of the present message, not for all of them. */
@@ -9199,7 +9205,8 @@ MTWS_PRIVATE bool mtws__client_is_offline(const mtws_client *ws) {
 /* "host, port 80", and the proxy where there is one: what an attempt is about. */
 MTWS_PRIVATE void mtws__client_where(const mtws_client *ws, char *out, size_t size) {
     int used = snprintf(out, size, "%s, port %u", ws->attempt_host, (unsigned)ws->attempt_port);
-    if (ws->proxy.text[0] == 0 || used < 0 || (size_t)used >= size) return;
+    MTWS_ASSERT(used > 0 && (size_t)used < size);
+    if (ws->proxy.text[0] == 0) return;
     snprintf(out + used, size - (size_t)used, ", through the proxy %s, port %u", ws->proxy.host,
              (unsigned)ws->proxy.url.port);
 }
@@ -9289,8 +9296,9 @@ MTWS_PRIVATE void mtws__client_make_request(mtws_client *ws, const char *host_fi
  * random source failed. */
 MTWS_PRIVATE bool mtws__client_secure(mtws_client *ws) {
     uint8_t seed[MTWS__TLS_SEED_SIZE];
-    ws->connection.secure = ws->own_net && ws->attempt_tls && ws->tls_layer != NULL;
+    ws->connection.secure = ws->own_net && ws->attempt_tls;
     if (!ws->connection.secure) return true;
+    MTWS_ASSERT(ws->tls_layer != NULL); /* as mtws__client_need_tls has seen */
     if (!mtws__client_entropy(ws, seed, sizeof seed)) return false;
     mtws__tls_prepare(ws->tls_layer, &ws->transport, true, seed, mtws__client_unix_ms(ws));
     mtws__tls_transport(ws->tls_layer, &ws->transport);
@@ -9894,8 +9902,10 @@ MTWS_PRIVATE bool mtws__client_unconfirmed(const mtws_client *ws) {
  * UINT64_MAX: no need. A peer that never answers is asked more and more rarely. */
 MTWS_PRIVATE uint64_t mtws__client_again_us(const mtws_client *ws) {
     const mtws__connection *c = &ws->connection;
-    bool unseen = c->unparsed || c->full; /* the Pong may have come */
-    if (c->heartbeat.interval_us != 0 || c->close_made || unseen || !mtws__client_unconfirmed(ws) ||
+    MTWS_ASSERT(c->unparsed || !c->full);
+    /* What is not parsed may hold the Pong. */
+    if (c->heartbeat.interval_us != 0 || c->close_made || c->unparsed ||
+        !mtws__client_unconfirmed(ws) ||
         (ws->options.confirm_delay_ms == MTWS_OFF && !c->heartbeat.probe))
         return UINT64_MAX;
     return mtws__heartbeat_lost_us(&c->heartbeat);
@@ -9933,7 +9943,7 @@ MTWS_PRIVATE void mtws__client_ping(mtws_client *ws) {
     bool due = mtws__heartbeat_due(h, ws->now_us);
     bool again = mtws__client_again_us(ws) <= ws->now_us && mtws__client_ping_fits(ws, h);
     bool ask = h->count < MTWS__PINGS_MAX && mtws__client_confirm_us(ws) <= ws->now_us;
-    if ((!due && !ask && !again) || c->close_made || c->phase != MTWS__PHASE_OPEN) return;
+    if ((!due && !ask && !again) || c->phase != MTWS__PHASE_OPEN) return;
     if (again) mtws__heartbeat_repeat(h);
     uint64_t sequence = h->sequence;
     mtws__client_make_ping(ws, h);
@@ -9980,7 +9990,7 @@ MTWS_PRIVATE void mtws__client_make_beat(mtws_client *ws) {
 MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     mtws__heartbeat *h = &c->beat;
-    if (c->phase != MTWS__PHASE_OPEN || c->close_made) return;
+    if (c->phase != MTWS__PHASE_OPEN) return;
     if (mtws__heartbeat_due(h, ws->now_us)) {
         mtws__heartbeat_asked(h, ws->now_us);
         c->beat_wanted = true;
@@ -9990,7 +10000,7 @@ MTWS_PRIVATE void mtws__client_beat(mtws_client *ws) {
     }
     if (c->beat_size == 0 && (c->beat_wanted || c->beat_stamp[0] != 0)) mtws__client_make_beat(ws);
     bool within = c->current != MTWS__NOWHERE || (c->locked >= 0 && c->locked < (int)MTWS__SOURCES);
-    if (within && h->wanted_us != UINT64_MAX && h->count < MTWS__PINGS_MAX) {
+    if (within && h->wanted_us != UINT64_MAX) {
         mtws__client_make_ping(ws, h);
     }
 }
@@ -10009,9 +10019,8 @@ MTWS_PRIVATE bool mtws__client_is_drained(const mtws_client *ws) {
 /* Ends the connection as what is known says. */
 MTWS_PRIVATE void mtws__client_finish(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
-    bool clean = c->close_heard && c->close_made && c->phase != MTWS__PHASE_LINGERING;
     if (ws->stopping) {
-        if (clean) {
+        if (c->close_heard) {
             mtws__client_set_failure(ws, MTWS_OK, "%s", "");
             ws->failure.close_code = c->peer_code;
         }
@@ -10025,7 +10034,7 @@ MTWS_PRIVATE void mtws__client_finish(mtws_client *ws) {
 MTWS_PRIVATE void mtws__client_on_end(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     mtws__client_blame_transport(ws, c->output_result);
-    if (!c->doomed && !(c->close_heard && c->close_made)) {
+    if (!c->doomed && !c->close_heard) {
         const char *why = "end of stream";
         if (ws->own_net && ws->net.error != 0) why = mtws__os_error_text(ws->net.error);
         else if (c->secure && mtws__tls_text(ws->tls_layer)[0] != 0)
@@ -10160,7 +10169,6 @@ MTWS_PRIVATE bool mtws__client_run(mtws_client *ws, mtws_event *event) {
         if (c->unparsed && mtws__client_parse(ws, event)) return true;
         if (left == 0 || c->unparsed || c->phase != MTWS__PHASE_OPEN) break;
     }
-    if (c->phase == MTWS__PHASE_NONE) return false;
     bool over = c->input_ended || (c->output_ended && c->drained);
     if (over && !c->unparsed) mtws__client_on_end(ws);
     else mtws__client_judge(ws);
@@ -10266,12 +10274,12 @@ MTWS_PRIVATE bool mtws__client_network(mtws_client *ws, mtws_event *event) {
     if (!mtws__client_is_offline(ws)) return false;
     if (c->phase != MTWS__PHASE_NONE) {
         mtws__client_fail_attempt(ws, MTWS_ERR_OFFLINE);
-    } else if (ws->state == MTWS_STATE_RECONNECTING) {
-        mtws__client_set_failure(ws, MTWS_ERR_OFFLINE, "the network is down");
-        mtws__client_go_offline(ws, event);
-        return true;
+        return false;
     }
-    return false;
+    MTWS_ASSERT(ws->state == MTWS_STATE_RECONNECTING);
+    mtws__client_set_failure(ws, MTWS_ERR_OFFLINE, "the network is down");
+    mtws__client_go_offline(ws, event);
+    return true;
 }
 
 /* waiting_for_network: a change, or the time, makes us look again. True: *event was filled. */
@@ -10468,7 +10476,7 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
     const mtws__heartbeat *both[2] = {&c->heartbeat, &c->beat};
     for (int i = 0; i < 2; i++) {
         const mtws__heartbeat *h = both[i];
-        if (!c->held && !c->full) {
+        if (!c->held) {
             at = mtws__min_u64(at, mtws__min_u64(h->look_us, mtws__heartbeat_deadline_us(h)));
         }
         if (!mtws__client_ping_fits(ws, h)) continue;
@@ -10478,7 +10486,7 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
         if (i == 0) at = mtws__min_u64(at, mtws__client_confirm_us(ws));
     }
     bool beat = c->beat_wanted || c->beat_stamp[0] != 0;
-    if (beat && c->beat_size == 0 && !c->close_made) return 0;
+    if (beat && c->beat_size == 0) return 0;
     if (ws->stopping) {
         uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
         at = mtws__min_u64(at, ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us));
