@@ -5918,8 +5918,9 @@ MTWS_PRIVATE void mtws__net_show(mtws__net *net) {
     for (int i = 0; i < MTWS__NET_SOCKETS; i++) net->sockets[i].seen = net->sockets[i].fd >= 0;
 }
 
-/* A descriptor that an event loop may know is not closed under it, but the peer hears at once. No
- * more can be retired than were seen, and those are swept first. */
+/* A descriptor that an event loop may know is not closed under it, but the peer hears at once. There
+ * is room for all that were seen, since what was retired before is swept first; but for a client
+ * that is destroyed, which keeps none. */
 MTWS_PRIVATE void mtws__net_drop(mtws__net *net, int slot) {
     mtws__socket *s = &net->sockets[slot];
     if (s->fd < 0) return;
@@ -7025,6 +7026,7 @@ MTWS_PRIVATE void mtws__way_wait(void *ctx, bool want_read, bool want_write, mtw
 
 MTWS_PRIVATE void mtws__way_close(void *ctx) {
     mtws__way *way = (mtws__way *)ctx;
+    mtws__way_enter(way);
     way->lower.close(way->lower.ctx);
     way->open = false;
 }

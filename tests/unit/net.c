@@ -221,7 +221,7 @@ static void next_address(void) {
  * an answer. */
 enum { FILLERS = 32 };
 static struct {
-    int listeners[4], fillers[FILLERS], count, fillers_count;
+    int listeners[5], fillers[FILLERS], count, fillers_count;
     uint16_t port;
 } silent;
 
@@ -297,10 +297,10 @@ static void silent_address(void) {
 
 /* Never more than three at a time, and an event loop's list is never full. */
 static void many_silent_addresses(void) {
-    if (silence(4)) {
+    if (silence(5)) {
         mtws_wait wait;
         start();
-        know(silent.port, 4);
+        know(silent.port, 5);
         for (int i = 0; i < 3; i++) {
             CHECK_INT(open_now(), MTWS_IO_AGAIN);
             CHECK_INT(sockets_open(), i + 1);
@@ -325,6 +325,16 @@ static void many_silent_addresses(void) {
         CHECK_INT(net.retired[0], oldest);
         CHECK_INT(net.race.fates[0], MTWS__RACE_LOST);
         CHECK_INT(net.race.fates[3], MTWS__RACE_RUNS);
+        mtws__net_sweep(&net);
+        mtws__net_show(&net);
+        oldest = net.sockets[1].fd;
+        net.now_us += 250000;
+        CHECK_INT(open_now(), MTWS_IO_AGAIN); /* the fifth that of the second */
+        CHECK_INT(sockets_open(), 3);
+        CHECK_INT(net.retired_count, 1);
+        CHECK_INT(net.retired[0], oldest);
+        CHECK_INT(net.race.fates[1], MTWS__RACE_LOST);
+        CHECK_INT(net.race.fates[4], MTWS__RACE_RUNS);
         finish();
         /* The next attempt begins behind the first. */
         know(silent.port, 4);
@@ -410,6 +420,28 @@ static void retired(void) {
     close(listener);
 }
 
+/* Where as many are kept as can be, as where a client is destroyed right behind a poll that retired
+ * all it had, others are closed at once. */
+static void retired_without_room(void) {
+    int fds[2][MTWS__NET_SOCKETS];
+    start();
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < MTWS__NET_SOCKETS; i++) {
+            fds[turn][i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            loopback_need(fds[turn][i] >= 0, "socket");
+            mtws__net_put(&net, i, fds[turn][i]);
+        }
+        mtws__net_show(&net);
+    }
+    transport.close(transport.ctx);
+    CHECK_INT(net.retired_count, MTWS__NET_SOCKETS);
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) {
+        CHECK(loopback_is_open(fds[0][i]));
+        CHECK(!loopback_is_open(fds[1][i]));
+    }
+    finish();
+}
+
 /* The loopback is there without a network. */
 static void loopback_is_never_offline(void) {
     start();
@@ -429,6 +461,7 @@ int main(int argc, char **argv) {
         TEST(memory_of_the_last),
         TEST(errors_of_open),
         TEST(retired),
+        TEST(retired_without_room),
         TEST(loopback_is_never_offline),
     };
     return TEST_MAIN(tests, argc, argv);

@@ -347,10 +347,41 @@ static void a_client_above(void) {
     close(listener);
 }
 
+/* A transport that is closed has no more descriptors to keep open than wait told of last, however
+ * many it had to keep before that. */
+static void closed_behind_many(void) {
+    mtws_transport net;
+    CHECK_INT(mtws_net_transport(&net, memory, sizeof memory), MTWS_OK);
+    mtws__way *way = (mtws__way *)net.ctx;
+    int before[MTWS__NET_SOCKETS], shown[MTWS__NET_SOCKETS];
+    way->open = true;
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) {
+        before[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        shown[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        loopback_need(before[i] >= 0 && shown[i] >= 0, "socket");
+        mtws__net_put(&way->net, i, before[i]);
+    }
+    mtws__net_show(&way->net);
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) mtws__net_put(&way->net, i, shown[i]);
+    CHECK_INT(way->net.retired_count, MTWS__NET_SOCKETS);
+    mtws_wait wait;
+    memset(&wait, 0, sizeof wait);
+    net.wait(net.ctx, true, true, &wait);
+    CHECK_INT(wait.count, MTWS__NET_SOCKETS);
+    net.close(net.ctx);
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) {
+        CHECK(!loopback_is_open(before[i]));
+        CHECK(loopback_is_open(shown[i]));
+    }
+    mtws_net_destroy(&net);
+    for (int i = 0; i < MTWS__NET_SOCKETS; i++) CHECK(!loopback_is_open(shown[i]));
+}
+
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST(a_life_at_any_alignment), TEST(bad_arguments),  TEST(reasons), TEST(descriptors),
-        TEST(through_a_proxy),         TEST(a_client_above),
+        TEST(a_life_at_any_alignment), TEST(bad_arguments), TEST(reasons),
+        TEST(closed_behind_many),      TEST(descriptors),   TEST(through_a_proxy),
+        TEST(a_client_above),
     };
     return TEST_MAIN(tests, argc, argv);
 }
