@@ -7972,10 +7972,9 @@ MTWS_PRIVATE ptrdiff_t mtws__tls_pull(mtws__tls *t) {
         }
         t->ahead_at = 0;
         t->ahead_end = (size_t)got;
-    }
-    while (t->hello_size < sizeof t->hello && t->hello_size < t->ahead_end) {
-        t->hello[t->hello_size] = t->ahead[t->hello_size];
-        t->hello_size++;
+        for (size_t i = 0; i < t->ahead_end && t->hello_size < sizeof t->hello; i++) {
+            t->hello[t->hello_size++] = t->ahead[i];
+        }
     }
     size = mtws__min_size(size, t->ahead_end - t->ahead_at);
     memcpy(to, t->ahead + t->ahead_at, size);

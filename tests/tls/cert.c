@@ -81,6 +81,7 @@ static void pem_texts(void) {
         {"data behind a pad", BEGIN_ "AQ==AQ==\n" END_, "A:01!"},
         {"one digit", BEGIN_ "A\n" END_, "A:!"},
         {"a stranger", BEGIN_ "AQ*D\n" END_, "A:0100!"},
+        {"a stranger behind the letters", BEGIN_ "AQ{D\n" END_, "A:0100!"},
         {"encrypted",
          "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: "
          "AES-128-CBC,00\n\nAQID\n"
@@ -280,6 +281,30 @@ static void as_bearssl(void) {
         free(bundle.text);
         test_end();
     }
+}
+
+/* Keys that are none: a BIT STRING without content. */
+static void no_keys(void) {
+    static const uint8_t infos[][16] = {
+        {0x30, 0x09, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x00},
+        {0x30, 0x0a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x01, 0x00},
+        {0x30, 0x0b, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x02, 0x00, 0x01},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(infos); i++) {
+        mtws__key key;
+        mtws__span info = {infos[i], (size_t)infos[i][1] + 2};
+        test_context("row %zu", i);
+        mtws__key_parse(info, &key);
+        CHECK_INT(key.kind, MTWS__KEY_UNKNOWN);
+    }
+}
+
+/* A NUL is no digit of base64. */
+static void nul_in_pem(void) {
+    static const char text[] = BEGIN_ "AQ\0D\n" END_;
+    char trace[64];
+    pem_trace(text, sizeof text - 1, sizeof text - 1, trace, sizeof trace);
+    CHECK_INT(trace[strlen(trace) - 1], '!');
 }
 
 /* The same comes of a certificate however it is cut. */
@@ -486,6 +511,7 @@ static void pins(void) {
         {PIN_A "," PIN_B, 2},
         {" " PIN_A " ;\n" PIN_B " ", 2},
         {PIN_A PIN_B, -1},
+        {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", -1}, /* 33 bytes */
         {"o30dc76+iNbzHfj2KlOLcocT+dyaLrMNVgXdQwG1zQs", -1},
         {"o30dc76+iNbzHfj2KlOLcocT+dyaLrMNVgXdQwG1zQ==", -1},
         {"o30dc76-iNbzHfj2KlOLcocT_dyaLrMNVgXdQwG1zQs=", -1},
@@ -556,8 +582,9 @@ static void dates(void) { /* FAULTS row 62 */
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST_ROWS(pem_texts), TEST(pem_lengths), TEST_ROWS(as_bearssl), TEST_ROWS(every_cut),
-        TEST(contents),       TEST(mutations),   TEST_ROWS(bad_der),    TEST_ROWS(hosts),
-        TEST_ROWS(matches),   TEST_ROWS(pins),   TEST(dates),
+        TEST(nul_in_pem),     TEST(no_keys),     TEST(contents),        TEST(mutations),
+        TEST_ROWS(bad_der),   TEST_ROWS(hosts),  TEST_ROWS(matches),    TEST_ROWS(pins),
+        TEST(dates),
     };
     return TEST_MAIN(tests, argc, argv);
 }

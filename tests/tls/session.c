@@ -2,10 +2,15 @@
  * certificate that must be taken or refused, bytes in pieces, cut, changed or held back, sessions
  * resumed, and what may never happen twice. */
 #define MTWS_BEARSSL
+#include "system.h"
+
+static bool own_malloc_fails;
+#define MTWS_MALLOC(size) (own_malloc_fails ? NULL : malloc(size))
+#define MTWS_FREE(p) free(p)
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
 
-#include "../unit/unit.h"
+#include "../unit/loopback.h"
 #include "tls.h"
 
 enum { FLOW_MAX = 4 << 20, TODAY = 1790000000 /* in 2026 */ };
@@ -46,6 +51,10 @@ typedef struct world {
     size_t end_at;              /* the stream ends there */
     size_t flip_at;             /* this byte is changed */
     int open_again;
+    size_t write_end; /* nothing can be written behind so many bytes */
+    ptrdiff_t again;  /* what is said instead of a byte: AGAIN, or nothing at all */
+    bool broken;      /* the stream breaks where it ends */
+    bool no_cache;    /* the server keeps no sessions */
 
     /* the machinery */
     mtws__tls *tls;
@@ -111,7 +120,7 @@ static void server_start(world *w) {
         br_ssl_engine_set_default_ecdsa(&s->eng);
         br_ssl_server_set_trust_anchor_names_alt(s, w->anchors.anchors, w->anchors.count);
     }
-    br_ssl_server_set_cache(s, &w->cache.vtable);
+    br_ssl_server_set_cache(s, w->no_cache ? NULL : &w->cache.vtable);
     br_ssl_engine_set_buffers_bidi(&s->eng, w->input, sizeof w->input, w->output, sizeof w->output);
     uint64_t random[4] = {++w->server_seed, 0, 0, 0};
     br_ssl_engine_inject_entropy(&s->eng, random, sizeof random);
@@ -199,10 +208,10 @@ static ptrdiff_t lower_read(void *ctx, void *out, size_t capacity) {
     world *w = (world *)ctx;
     w->reads++;
     if (w->answer != NULL || w->engine.eng.ibuf != NULL) server_pump(w);
-    if (w->down.total >= w->end_at) return MTWS_IO_EOF;
+    if (w->down.total >= w->end_at) return w->broken ? MTWS_IO_ERROR : MTWS_IO_EOF;
     if (w->down.at == w->down.end || w->down.total >= w->stall_at ||
         gate(w, w->read_gate, &w->reading_again))
-        return MTWS_IO_AGAIN;
+        return w->again;
     size_t size = mtws__min_size(capacity, w->down.end - w->down.at);
     size = piece_size(w, size, w->read_size);
     size = mtws__min_size(size, w->stall_at - w->down.total);
@@ -219,8 +228,10 @@ static ptrdiff_t lower_write(void *ctx, const void *data, size_t size) {
     world *w = (world *)ctx;
     w->writes++;
     CHECK(size > 0);
-    if (gate(w, w->write_gate, &w->writing_again)) return MTWS_IO_AGAIN;
+    if (w->up.total >= w->write_end) return MTWS_IO_ERROR;
+    if (gate(w, w->write_gate, &w->writing_again)) return w->again;
     size = piece_size(w, size, w->write_size);
+    size = mtws__min_size(size, w->write_end - w->up.total);
     if (w->up.at == w->up.end) w->up.at = w->up.end = 0;
     flow_add(&w->up, data, size);
     w->up.total += size;
@@ -249,7 +260,8 @@ static world *world_new(void) {
     w->options.ca_pem = pki_text("root.pem");
     w->unix_ms = (uint64_t)TODAY * 1000;
     w->seed = 1;
-    w->stall_at = w->end_at = w->flip_at = NEVER;
+    w->stall_at = w->end_at = w->flip_at = w->write_end = NEVER;
+    w->again = MTWS_IO_AGAIN;
     w->exact = true;
     w->up.data = (uint8_t *)malloc(FLOW_MAX);
     w->down.data = (uint8_t *)malloc(FLOW_MAX);
@@ -507,6 +519,39 @@ static void trust(void) { /* FAULTS rows 59, 60, 62 and 63 */
     }
 }
 
+/* What BearSSL's errors about a chain become, each of its list. */
+static void verdicts(void) {
+    static const struct {
+        int from, upto;
+        mtws_result result;
+        const char *text;
+    } rows[] = {
+        {BR_ERR_X509_INVALID_VALUE, BR_ERR_X509_EMPTY_CHAIN, MTWS_ERR_TLS, "malformed"},
+        {BR_ERR_X509_UNSUPPORTED, BR_ERR_X509_UNSUPPORTED, MTWS_ERR_TLS_TRUST, "algorithm"},
+        {BR_ERR_X509_WRONG_KEY_TYPE, BR_ERR_X509_WRONG_KEY_TYPE, MTWS_ERR_TLS_TRUST, "algorithm"},
+        {BR_ERR_X509_LIMIT_EXCEEDED, BR_ERR_X509_LIMIT_EXCEEDED, MTWS_ERR_TLS_TRUST, "algorithm"},
+        {BR_ERR_X509_BAD_SIGNATURE, BR_ERR_X509_BAD_SIGNATURE, MTWS_ERR_TLS_TRUST, "not signed"},
+        {BR_ERR_X509_DN_MISMATCH, BR_ERR_X509_DN_MISMATCH, MTWS_ERR_TLS_TRUST, "not signed"},
+        {BR_ERR_X509_TIME_UNKNOWN, BR_ERR_X509_EXPIRED, MTWS_ERR_TLS_TIME, "time"},
+        {BR_ERR_X509_BAD_SERVER_NAME, BR_ERR_X509_BAD_SERVER_NAME, MTWS_ERR_TLS_NAME, "host"},
+        {BR_ERR_X509_CRITICAL_EXTENSION, BR_ERR_X509_CRITICAL_EXTENSION, MTWS_ERR_TLS_TRUST,
+         "critical"},
+        {BR_ERR_X509_NOT_CA, BR_ERR_X509_NOT_CA, MTWS_ERR_TLS_TRUST, "may not sign"},
+        {BR_ERR_X509_FORBIDDEN_KEY_USAGE, BR_ERR_X509_FORBIDDEN_KEY_USAGE, MTWS_ERR_TLS_TRUST,
+         "not for this use"},
+        {BR_ERR_X509_WEAK_PUBLIC_KEY, BR_ERR_X509_WEAK_PUBLIC_KEY, MTWS_ERR_TLS_TRUST, "2048"},
+        {BR_ERR_X509_NOT_TRUSTED, BR_ERR_X509_NOT_TRUSTED, MTWS_ERR_TLS_TRUST, "trusted root"},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        for (int err = rows[i].from; err <= rows[i].upto; err++) {
+            const char *text = NULL;
+            test_context("error %d", err);
+            CHECK_INT(mtws__verifier_result((unsigned)err, &text), rows[i].result);
+            CHECK_TEXT(strstr(text, rows[i].text) != NULL, "\"%s\"", text);
+        }
+    }
+}
+
 /* Nobody is checked, but pins: those of the server's own key alone. */
 static void insecure(void) {
     for (size_t i = 0; i < UNIT_COUNT(trust_rows); i++) {
@@ -614,6 +659,15 @@ static void other_anchors(void) {
         CHECK_INT(world_shake(w), 0);
         world_close(w);
     }
+    /* Who checks nobody checks no more for it. */
+    w->tls->insecure = true;
+    w->stall_at = 40;
+    CHECK_INT(world_open(w), MTWS_IO_AGAIN);
+    mtws__tls_set_trust(w->tls, stranger);
+    w->stall_at = NEVER;
+    CHECK_INT(world_shake(w), 0);
+    world_close(w);
+    w->tls->insecure = false;
     /* None at all. */
     w->tls->trust = NULL;
     w->tls->session.session_id_len = 0;
@@ -631,10 +685,17 @@ static void pieces(void) {
     static const struct {
         size_t read_size, write_size;
         bool read_gate, write_gate, exact;
+        ptrdiff_t again;
     } rows[] = {
-        {0, 0, false, false, true}, {0, 0, false, false, false}, {1, 0, false, false, false},
-        {0, 1, false, false, true}, {1, 1, true, true, false},   {5, 7, true, false, false},
-        {3, 2, false, true, true},  {4096, 1, true, true, true},
+        {0, 0, false, false, true, MTWS_IO_AGAIN},
+        {0, 0, false, false, false, MTWS_IO_AGAIN},
+        {1, 0, false, false, false, MTWS_IO_AGAIN},
+        {0, 1, false, false, true, MTWS_IO_AGAIN},
+        {1, 1, true, true, false, MTWS_IO_AGAIN},
+        {5, 7, true, false, false, MTWS_IO_AGAIN},
+        {3, 2, false, true, true, MTWS_IO_AGAIN},
+        {4096, 1, true, true, true, MTWS_IO_AGAIN},
+        {5, 7, true, true, false, 0},
     };
     static const char *const servers[] = {"rsa", "ec", "many"};
     for (size_t i = 0; i < UNIT_COUNT(rows) * 3; i++) {
@@ -647,6 +708,7 @@ static void pieces(void) {
         w->read_gate = rows[i / 3].read_gate;
         w->write_gate = rows[i / 3].write_gate;
         w->exact = rows[i / 3].exact;
+        w->again = rows[i / 3].again;
         w->echo = true;
         CHECK_INT(world_open(w), 0);
         static const size_t sizes[] = {1, 2, 100, 16383, 16384, 16385, 50000};
@@ -779,6 +841,43 @@ static void cut(void) { /* FAULTS row 64 */
     world_end(w);
 }
 
+/* The stream breaks in the midst of the handshake, for reading or for writing. What the server said
+ * last is heard all the same. */
+static void broken(void) {
+    world *w = world_new();
+    CHECK_INT(world_open(w), 0);
+    size_t read = w->down.total, written = w->up.total;
+    world_close(w);
+    w->broken = true;
+    for (size_t at = 0; at < read; at += 97) {
+        test_context("reading, at %zu", at);
+        w->tls->session.session_id_len = 0;
+        w->end_at = at;
+        CHECK_INT(world_open(w), MTWS_ERR_TLS);
+        CHECK_STR(mtws__tls_text(w->tls), "the connection broke during the TLS handshake");
+        world_close(w);
+    }
+    w->end_at = NEVER;
+    for (size_t at = 0; at < written; at += 13) {
+        test_context("writing, at %zu", at);
+        w->tls->session.session_id_len = 0;
+        w->write_end = at;
+        CHECK_INT(world_open(w), MTWS_ERR_TLS);
+        CHECK_STR(mtws__tls_text(w->tls), "the connection broke during the TLS handshake");
+        world_close(w);
+    }
+    test_context("%s", "");
+    static const char record[] = {0x15, 3, 3, 0, 2, 2, 40};
+    w->answer = "";
+    w->write_end = 0;
+    world_connect(w);
+    flow_add(&w->down, record, sizeof record);
+    CHECK_INT(world_shake(w), MTWS_ERR_TLS);
+    CHECK(strstr(mtws__tls_text(w->tls), "no common cipher") != NULL);
+    world_close(w);
+    world_end(w);
+}
+
 /* One bit is changed, anywhere: data never comes out wrong. */
 static void changed(void) {
     world *w = world_new();
@@ -858,6 +957,7 @@ static void waits(void) {
     world *w = world_new();
     world_connect(w);
     CHECK_INT(w->transport.open(w->transport.ctx, w->host, w->port, true), MTWS_IO_AGAIN);
+    CHECK_UINT(mtws__tls_unsent(w->tls), 0); /* of messages */
     world_close(w);
     CHECK_INT(world_open(w), 0);
     for (int i = 0; i < 4; i++) {
@@ -892,6 +992,9 @@ static void waits(void) {
     CHECK(!world_wait(w, true, false).fds[0].want_write);
     w->write_gate = false;
     CHECK_INT(w->transport.write(w->transport.ctx, "def", 3), 3);
+    /* Nothing can be sent behind our end, so there is no waiting for it. */
+    mtws__tls_finish(w->tls);
+    CHECK(!world_wait(w, true, true).fds[0].want_write);
     world_close(w);
     world_end(w);
 }
@@ -935,17 +1038,19 @@ static void resumption(void) {
         const char *host;
         bool forget; /* the server has forgotten */
         bool offered, resumed;
+        bool no_cache; /* from then on */
     } rows[] = {
-        {"at once", 0, 443, "localhost", false, true, true},
-        {"an hour later", 3600000, 443, "localhost", false, true, true},
-        {"other case", 0, 443, "LOCALHOST.", false, true, true},
-        {"a day less a moment", 86399999, 443, "localhost", false, true, true},
-        {"a day later", 86400000, 443, "localhost", false, false, false},
-        {"the clock went back", (uint64_t)-1000, 443, "localhost", false, false, false},
-        {"another port", 0, 444, "localhost", false, false, false},
-        {"another name", 0, 443, "server.test", false, false, false},
-        {"an address", 0, 443, "127.0.0.1", false, false, false},
-        {"forgotten", 0, 443, "localhost", true, true, false},
+        {"at once", 0, 443, "localhost", false, true, true, false},
+        {"an hour later", 3600000, 443, "localhost", false, true, true, false},
+        {"other case", 0, 443, "LOCALHOST.", false, true, true, false},
+        {"a day less a moment", 86399999, 443, "localhost", false, true, true, false},
+        {"a day later", 86400000, 443, "localhost", false, false, false, false},
+        {"the clock went back", (uint64_t)-1000, 443, "localhost", false, false, false, false},
+        {"another port", 0, 444, "localhost", false, false, false, false},
+        {"another name", 0, 443, "server.test", false, false, false, false},
+        {"an address", 0, 443, "127.0.0.1", false, false, false, false},
+        {"forgotten", 0, 443, "localhost", true, true, false, false},
+        {"without a cache", 0, 443, "localhost", false, true, false, true},
     };
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
         if (!test_begin("%s", rows[i].name)) continue;
@@ -960,6 +1065,7 @@ static void resumption(void) {
         w->port = rows[i].port;
         w->host = rows[i].host;
         w->seed++;
+        w->no_cache = rows[i].no_cache;
         if (rows[i].forget) br_ssl_session_cache_lru_init(&w->cache, w->cache_memory, 4096);
         CHECK_INT(world_open(w), 0);
         CHECK_INT(w->tls->offered, rows[i].offered);
@@ -969,7 +1075,7 @@ static void resumption(void) {
         world_close(w);
         w->seed++;
         CHECK_INT(world_open(w), 0);
-        CHECK(w->tls->resumed);
+        CHECK_INT(w->tls->resumed, !rows[i].no_cache);
         world_close(w);
         world_end(w);
         test_end();
@@ -1149,16 +1255,20 @@ static void no_tls(void) {
         "HTTP/1.1 101 Switching Protocols\r\n\r\n",
         "220 mail.test ESMTP\r\n",
         "SSH-2.0-OpenSSH\r\n",
+        "\x01\x03 of some other protocol",
+        "\x16\x02 of some other protocol",
         "\x16\x03\x01\xff\xff",
         "\x15\x03\x01\x01\x02\x02\x28",
     };
-    for (size_t i = 0; i < UNIT_COUNT(answers); i++) {
-        if (!test_begin("%zu", i)) continue;
+    for (size_t i = 0; i < 2 * UNIT_COUNT(answers); i++) {
+        size_t which = i / 2;
+        if (!test_begin("%zu%s", which, i % 2 == 0 ? "" : ", in single bytes")) continue;
         world *w = world_new();
-        w->answer = answers[i];
+        w->answer = answers[which];
+        w->read_size = i % 2;
         CHECK_INT(world_open(w), MTWS_ERR_TLS);
         const char *text = mtws__tls_text(w->tls);
-        CHECK_TEXT(i >= 4 || strstr(text, "not TLS") != NULL, "\"%s\"", text);
+        CHECK_TEXT((strstr(text, "not TLS") != NULL) == (which < 6), "\"%s\"", text);
         world_close(w);
         world_end(w);
         test_end();
@@ -1171,9 +1281,20 @@ static void alerts(void) {
         uint8_t alert;
         const char *text;
     } rows[] = {
-        {40, "no common cipher"},   {70, "TLS 1.3 only"}, {42, "client certificate"},
-        {48, "client certificate"}, {112, "SNI"},         {120, "ALPN"},
-        {80, "(alert 80)"},         {255, "(alert 255)"}, {0, ""},
+        {40, "no common cipher"},
+        {70, "TLS 1.3 only"},
+        {42, "client certificate"},
+        {43, "client certificate"},
+        {44, "client certificate"},
+        {45, "client certificate"},
+        {46, "client certificate"},
+        {48, "client certificate"},
+        {49, "client certificate"},
+        {112, "SNI"},
+        {120, "ALPN"},
+        {80, "(alert 80)"},
+        {255, "(alert 255)"},
+        {0, ""},
     };
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
         if (!test_begin("%u", rows[i].alert)) continue;
@@ -1190,6 +1311,42 @@ static void alerts(void) {
         world_end(w);
         test_end();
     }
+}
+
+/* What BearSSL's other errors say. */
+static void error_texts(void) {
+    static const struct {
+        int err;
+        const char *text;
+    } rows[] = {
+        {BR_ERR_UNSUPPORTED_VERSION, "no TLS 1.2"},
+        {BR_ERR_BAD_VERSION, "changed the version"},
+        {BR_ERR_BAD_MAC, "changed on its way"},
+        {BR_ERR_BAD_SIGNATURE, "signature"},
+        {BR_ERR_NO_RANDOM, "randomness"},
+        {BR_ERR_RESUME_MISMATCH, "other parameters"},
+        {BR_ERR_BAD_CIPHER_SUITE, "was not offered"},
+        {BR_ERR_INVALID_ALGORITHM, "was not offered"},
+        {BR_ERR_BAD_FRAGLEN, "broke TLS"},
+        {BR_ERR_RECV_FATAL_ALERT + BR_ALERT_INTERNAL_ERROR, "refused"},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        const char *text = mtws__tls_error_text(rows[i].err);
+        CHECK_TEXT(strstr(text, rows[i].text) != NULL, "\"%s\"", text);
+    }
+}
+
+/* The server ends TLS in the midst of the handshake, in an orderly way. */
+static void early_end(void) {
+    static const char record[] = {0x15, 3, 3, 0, 2, 1, 0};
+    world *w = world_new();
+    w->answer = "";
+    world_connect(w);
+    flow_add(&w->down, record, sizeof record);
+    CHECK_INT(world_shake(w), MTWS_ERR_TLS);
+    CHECK_STR(mtws__tls_text(w->tls), "the connection broke during the TLS handshake");
+    world_close(w);
+    world_end(w);
 }
 
 static void application_protocols(void) {
@@ -1309,6 +1466,114 @@ static void broken_identities(void) {
     }
 }
 
+/* A chain is as long as there is room for, and of several keys the first one counts. */
+static void long_identities(void) {
+    static uint8_t memory[64 * 1024];
+    static char text[64 * 1024];
+    const char *one = pki_text("client-ec.leaf"), *key = pki_text("client-ec.key");
+    mtws__identity identity;
+    mtws_options o;
+    memset(&o, 0, sizeof o);
+    o.client_cert_pem = text;
+    o.client_key_pem = key;
+    for (int count = 1; count <= MTWS__TLS_CHAIN_MAX + 1; count++) {
+        strcat(text, one);
+        const char *wrong = mtws__identity_load(&identity, memory, sizeof memory, &o);
+        test_context("%d certificates", count);
+        CHECK_INT(wrong == NULL, count <= MTWS__TLS_CHAIN_MAX);
+        if (wrong != NULL) CHECK_STR(wrong, "options.client_cert_pem is too long a chain");
+    }
+    snprintf(text, sizeof text, "%s%s", one, pki_text("inter.leaf"));
+    size_t room = mtws__identity_room(&o);
+    bool fits = false;
+    for (size_t size = 0; size <= room; size++) {
+        test_context("%zu bytes", size);
+        memset(memory, 0xa5, room + 1);
+        bool good = mtws__identity_load(&identity, memory, size, &o) == NULL;
+        CHECK_UINT(memory[size], 0xa5);
+        CHECK(good || !fits);
+        fits = good;
+    }
+    CHECK(fits);
+    test_context("%s", "");
+    snprintf(text, sizeof text, "%s%s%s", one, key, pki_text("ec.key"));
+    CHECK(mtws__identity_load(&identity, memory, sizeof memory, &o) == NULL);
+    snprintf(text, sizeof text, "%s%s%s", one, pki_text("ec.key"), key);
+    CHECK_STR(mtws__identity_load(&identity, memory, sizeof memory, &o),
+              "options.client_key_pem is not the certificate's");
+}
+
+/* The bytes of a certificate as PEM; valid until the next call. */
+static const char *as_pem(const uint8_t *der, size_t size) {
+    static char text[16 * 1024];
+    mtws__writer w;
+    mtws__writer_open(&w, text, sizeof text);
+    mtws__writer_text(&w, "-----BEGIN CERTIFICATE-----\n");
+    mtws__base64_encode(&w, der, size);
+    mtws__writer_text(&w, "\n-----END CERTIFICATE-----\n");
+    CHECK(!w.full);
+    return text;
+}
+
+/* Where `what` first lies in a file, which must have it. */
+static uint8_t *find_in(file_text file, const char *what, size_t size) {
+    for (size_t at = 0; at + size <= file.size; at++) {
+        if (memcmp(file.text + at, what, size) == 0) return (uint8_t *)file.text + at;
+    }
+    CHECK(false);
+    return (uint8_t *)file.text;
+}
+
+#define RSA_OID "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
+
+/* Certificates whose key, or whose right to sign, is not what it should be. */
+static void odd_certificates(void) {
+    mtws_trust *t;
+    mtws_options o;
+    mtws__identity identity;
+    static uint8_t memory[64 * 1024];
+    file_text file = file_read(pki_path("root.der"));
+    const uint8_t *der = (const uint8_t *)file.text;
+    CHECK_INT(mtws_trust_create(&t, NULL, as_pem(der, file.size)), MTWS_OK);
+    CHECK_UINT(t->anchors[0].flags, BR_X509_TA_CA);
+    mtws_trust_destroy(t);
+    uint8_t *ca = find_in(file, "\x30\x03\x01\x01\xff", 5); /* basicConstraints */
+    ca[4] = 0;
+    CHECK_INT(mtws_trust_create(&t, NULL, as_pem(der, file.size)), MTWS_OK);
+    CHECK_UINT(t->anchors[0].flags, 0);
+    mtws_trust_destroy(t);
+    ca[3] = 0; /* a BOOLEAN of no bytes, and one byte behind it */
+    CHECK_INT(mtws_trust_create(&t, NULL, as_pem(der, file.size)), MTWS_ERR_TLS_TRUST);
+    ca[3] = 1;
+    ca[0] = 0x31;
+    CHECK_INT(mtws_trust_create(&t, NULL, as_pem(der, file.size)), MTWS_ERR_TLS_TRUST);
+    free(file.text);
+
+    file = file_read(pki_path("rsa.der"));
+    der = (const uint8_t *)file.text;
+    uint8_t *kind = find_in(file, RSA_OID, 9);
+    memset(&o, 0, sizeof o);
+    o.client_cert_pem = as_pem(der, file.size);
+    o.client_key_pem = pki_text("rsa.key");
+    CHECK(mtws__identity_load(&identity, memory, sizeof memory, &o) == NULL);
+    kind[8] = 7; /* another algorithm than RSA */
+    o.client_cert_pem = as_pem(der, file.size);
+    CHECK_INT(mtws_trust_create(&t, NULL, o.client_cert_pem), MTWS_ERR_TLS_TRUST);
+    CHECK_STR(mtws__identity_load(&identity, memory, sizeof memory, &o),
+              "options.client_key_pem is not the certificate's");
+    kind[8] = 1;
+    /* Cut before the key, within it, and before its end. */
+    size_t at = (size_t)(kind - der);
+    for (size_t size = at - 40; size < at + 300; size++) {
+        test_context("cut at %zu", size);
+        o.client_cert_pem = as_pem(der, size);
+        CHECK_INT(mtws_trust_create(&t, NULL, o.client_cert_pem), MTWS_ERR_TLS_TRUST);
+        const char *wrong = mtws__identity_load(&identity, memory, sizeof memory, &o);
+        CHECK_INT(wrong == NULL, size >= at + 286); /* the key is whole */
+    }
+    free(file.text);
+}
+
 /* ---- options --------------------------------------------------------------------------------- */
 
 static void bad_options(void) {
@@ -1327,6 +1592,8 @@ static void bad_options(void) {
         {"a device", NULL, NULL, "/dev/zero", NULL, MTWS_ERR_TLS_TRUST, "options.ca_file"},
         {"a file of no PEM", NULL, NULL, "rsa.der", NULL, MTWS_ERR_TLS_TRUST,
          "options.ca_file: no certificate"},
+        {"a file within a file", NULL, NULL, "/etc/passwd/at", NULL, MTWS_ERR_TLS_TRUST,
+         "options.ca_file: no such file"},
         {"no PEM", NULL, NULL, NULL, "", MTWS_ERR_TLS_TRUST, "options.ca_pem has no"},
         {"no file beside PEM", NULL, NULL, "/nowhere", "root.pem", MTWS_ERR_TLS_TRUST,
          "options.ca_file: no such file"},
@@ -1360,6 +1627,20 @@ static void bad_options(void) {
         world *w = world_new();
         CHECK_INT(mtws_trust_create(&shared, NULL, pki_text("root.pem")), MTWS_OK);
         w->options.trust = shared;
+        CHECK_INT(world_create(w, &wrong), MTWS_ERR_ARGUMENT);
+        CHECK(wrong != NULL && strstr(wrong, "options.trust") != NULL);
+        world_end(w);
+        mtws_trust_destroy(shared);
+        test_end();
+    }
+    if (test_begin("trust beside a file")) {
+        mtws_trust *shared;
+        const char *wrong = NULL;
+        world *w = world_new();
+        CHECK_INT(mtws_trust_create(&shared, NULL, pki_text("root.pem")), MTWS_OK);
+        w->options.trust = shared;
+        w->options.ca_pem = NULL;
+        w->options.ca_file = pki_path("root.pem");
         CHECK_INT(world_create(w, &wrong), MTWS_ERR_ARGUMENT);
         CHECK(wrong != NULL && strstr(wrong, "options.trust") != NULL);
         world_end(w);
@@ -1444,6 +1725,17 @@ static void anchors(void) {
     CHECK_INT(mtws_trust_create(&t, "", NULL), MTWS_ERR_TLS_TRUST);
     CHECK(t == NULL);
     mtws_trust_destroy(NULL);
+    size_t required = mtws_trust_memory_required(NULL, pki_text("root.pem"));
+    CHECK_INT(mtws_trust_create(NULL, NULL, pki_text("root.pem")), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_trust_create_in(NULL, NULL, pki_text("root.pem"), memory, required),
+              MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_trust_create_in(&t, NULL, pki_text("root.pem"), NULL, required),
+              MTWS_ERR_ARGUMENT);
+    CHECK(t == NULL);
+    own_malloc_fails = true;
+    CHECK_INT(mtws_trust_create(&t, NULL, pki_text("root.pem")), MTWS_ERR_MEMORY);
+    own_malloc_fails = false;
+    CHECK(t == NULL);
 }
 
 /* Where the system keeps its roots, and SSL_CERT_FILE before that. */
@@ -1463,11 +1755,383 @@ static void system_anchors(void) {
         mtws_trust_destroy(t);
     }
     unsetenv("SSL_CERT_FILE");
+    if (access("/etc/ssl/certs/ca-certificates.crt", R_OK) == 0) {
+        CHECK_INT(mtws_trust_create(&t, NULL, NULL), MTWS_OK);
+        CHECK(mtws_trust_count(t) > 50);
+        mtws_trust_destroy(t);
+    }
+}
+
+/* What loading the roots from a file says. */
+static void check_load(const char *ca_file, mtws_result result, const char *text) {
+    static uint8_t memory[1 << 16];
+    mtws_trust trust;
+    const char *path;
+    char why[MTWS__TLS_TEXT_MAX];
+    CHECK_INT(mtws__trust_load(&trust, memory, sizeof memory, ca_file, NULL, &path, why), result);
+    CHECK_TEXT(strstr(why, text) != NULL, "\"%s\"", why);
+}
+
+/* Files of roots that the system does not give, and systems that have none. */
+static void system_failures(void) {
+    static const struct {
+        int error, times;
+        mtws_result result;
+        const char *text;
+    } rows[] = {
+        {EINTR, 1, MTWS_OK, ""},
+        {EINTR, MTWS__RETRIES - 1, MTWS_OK, ""},
+        {EINTR, -1, MTWS_ERR_TLS_TRUST, "options.ca_file: system error"},
+        {EACCES, -1, MTWS_ERR_TLS_TRUST, "options.ca_file: not permitted"},
+        {EMFILE, -1, MTWS_ERR_TLS_TRUST, "options.ca_file: the process has no descriptors left"},
+    };
+    mtws_trust *t;
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        memset(&own_system, 0, sizeof own_system);
+        own_system.open_error = rows[i].error;
+        own_system.open_failures = rows[i].times;
+        test_context("row %zu", i);
+        check_load(pki_path("root.pem"), rows[i].result, rows[i].text);
+    }
+    memset(&own_system, 0, sizeof own_system);
+    own_system.no_status = true;
+    check_load(pki_path("root.pem"), MTWS_ERR_TLS_TRUST, "options.ca_file: system error");
+    own_system.no_status = false;
+    own_system.size = -1;
+    check_load(pki_path("root.pem"), MTWS_ERR_TLS_TRUST, "options.ca_file: no plain file");
+
+    /* More than any machine can hold is no memory. */
+    mtws_options o;
+    memset(&o, 0, sizeof o);
+    own_system.size = (off_t)(INT64_MAX / 4 * 3);
+    o.ca_file = pki_path("root.pem");
+    o.ca_pem = pki_text("root.pem");
+    CHECK_UINT(mtws_memory_required(&o), 0);
+    CHECK_INT(mtws_trust_create(&t, o.ca_file, NULL), MTWS_ERR_MEMORY);
+
+    /* Less than was there when the room was measured. */
+    own_system.size = 1;
+    CHECK_INT(mtws_trust_create(&t, o.ca_file, NULL), MTWS_ERR_MEMORY);
+
+    /* A program with more rights than its user does not let the environment say whom it trusts. */
+    memset(&own_system, 0, sizeof own_system);
+    CHECK_INT(setenv("SSL_CERT_FILE", "/nowhere", 1), 0);
+    own_system.open_only = "/etc/";
+    own_system.instead = pki_path("root.pem");
+    CHECK_INT(mtws_trust_create(&t, NULL, NULL), MTWS_ERR_TLS_TRUST);
+    for (int i = 0; i < 2; i++) {
+        own_system.other_user = i == 0;
+        own_system.other_group = i == 1;
+        CHECK_INT(mtws_trust_create(&t, NULL, NULL), MTWS_OK);
+        CHECK_UINT(mtws_trust_count(t), 1);
+        mtws_trust_destroy(t);
+    }
+    unsetenv("SSL_CERT_FILE");
+
+    /* The system's roots lie where they do, or nowhere, or are none. */
+    memset(&own_system, 0, sizeof own_system);
+    own_system.instead = pki_path("root.pem");
+    own_system.open_only = "/etc/ssl/certs/";
+    own_system.open_error = ENOENT;
+    own_system.open_failures = -1;
+    const char *path;
+    size_t size;
+    int fd = mtws__trust_file(NULL, NULL, &path, &size);
+    CHECK(fd < 0 || strcmp(path, "/etc/ssl/certs/ca-certificates.crt") != 0);
+    if (fd >= 0) mtws__os_close(fd);
+    own_system.open_only = NULL;
+    check_load(NULL, MTWS_ERR_TLS_TRUST, "no file of the system's was found");
+    own_system.open_failures = 0;
+    own_system.instead = pki_path("root.der");
+    check_load(NULL, MTWS_ERR_TLS_TRUST, "the system's roots: no certificate that can be used");
+
+    /* None when the client is made, and an identity before the room for none. */
+    own_system.open_failures = -1;
+    world *w = world_new();
+    const char *wrong = "";
+    w->options.ca_pem = NULL;
+    w->options.client_cert_pem = pki_text("client-ec.pem");
+    w->options.client_key_pem = pki_text("client-ec.key");
+    while (mtws__identity_room(&w->options) % 8 != 1) {
+        static char longer[16 * 1024];
+        snprintf(longer, sizeof longer, "\n\n\n\n%s", w->options.client_cert_pem);
+        w->options.client_cert_pem = strcpy(malloc(strlen(longer) + 1), longer);
+    }
+    CHECK_INT(world_create(w, &wrong), MTWS_OK);
+    CHECK_UINT(w->tls->trust_size, 0);
+    CHECK_INT(mtws__tls_load(w->tls, NULL, NULL, &path), MTWS_ERR_TLS_TRUST);
+    CHECK_STR(mtws__tls_text(w->tls), "no file of the system's was found");
+    /* They came meanwhile. */
+    own_system.open_failures = 0;
+    own_system.instead = pki_path("root.pem");
+    CHECK_INT(mtws__tls_load(w->tls, NULL, NULL, &path), MTWS_ERR_MEMORY);
+    CHECK_STR(mtws__tls_text(w->tls), "there are more roots than when the client was made");
+    world_end(w);
+    memset(&own_system, 0, sizeof own_system);
+}
+
+/* ---- a client over the loopback -------------------------------------------------------------- */
+
+/* A client that resolves, connects and encrypts by itself, and the world's server behind a socket
+ * of the test's. */
+typedef struct live {
+    world *w;
+    mtws_client *ws;
+    int listener, fd;
+    uint16_t port;
+    char url[64];
+    bool silent;              /* the server says nothing, not of TLS either */
+    const char *answer;       /* to the upgrade, where it is not 101 */
+    bool upgraded;            /* it was answered */
+    unsigned fills, fails_at; /* draws of randomness; the one that fails, 0: none */
+    mtws_event last;          /* the latest of STATE */
+    char reason[256];         /* of the latest failure */
+} live;
+
+static bool live_fill(void *ctx, void *out, size_t size) {
+    live *l = (live *)ctx;
+    uint64_t seed = ++l->fills;
+    unit_fill(&seed, out, size);
+    return l->fills != l->fails_at;
+}
+
+static live *live_new(void) {
+    live *l = (live *)calloc(1, sizeof *l);
+    if (l == NULL) abort();
+    l->w = world_new();
+    l->w->options.random.fill = live_fill;
+    l->w->options.random.ctx = l;
+    l->w->options.network = MTWS_NETWORK_MANUAL;
+    l->w->options.initial_reconnect_delay_ms = 1;
+    l->listener = loopback_listen(&l->port, 5);
+    fcntl(l->listener, F_SETFL, O_NONBLOCK);
+    l->fd = -1;
+    snprintf(l->url, sizeof l->url, "wss://127.0.0.1:%u/", (unsigned)l->port);
+    return l;
+}
+
+static void live_start(live *l) {
+    CHECK_INT(mtws_create(&l->ws, &l->w->options), MTWS_OK);
+    CHECK_INT(mtws_connect(l->ws, l->url, NULL), MTWS_OK);
+}
+
+static void live_end(live *l) {
+    mtws_destroy(l->ws);
+    world_end(l->w);
+    close(l->listener);
+    if (l->fd >= 0) close(l->fd);
+    free(l);
+}
+
+static void live_accept(live *l) {
+    int fd = accept(l->listener, NULL, NULL);
+    if (fd < 0) return;
+    if (l->fd >= 0) close(l->fd);
+    l->fd = fd;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    l->upgraded = false;
+    l->w->up.at = l->w->up.end = l->w->down.at = l->w->down.end = l->w->got_size = 0;
+    load_server(l->w);
+    server_start(l->w);
+}
+
+/* The server answers the upgrade, once it is whole. */
+static void live_upgrade(live *l) {
+    static const char field[] = "Sec-WebSocket-Key: ";
+    char accept_key[29], text[256];
+    world *w = l->w;
+    w->got[w->got_size] = 0;
+    const char *key = strstr((const char *)w->got, field);
+    if (l->upgraded || key == NULL || strstr(key, "\r\n\r\n") == NULL) return;
+    mtws__handshake_accept(accept_key, key + strlen(field));
+    snprintf(text, sizeof text,
+             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Accept: %s\r\n\r\n",
+             accept_key);
+    const char *answer = l->answer == NULL ? text : l->answer;
+    l->upgraded = true;
+    w->got_size = 0;
+    server_send(w, answer, strlen(answer));
+}
+
+/* What the server has to do: bytes move between the socket and BearSSL's server. */
+static void live_serve(live *l) {
+    world *w = l->w;
+    live_accept(l);
+    if (l->fd < 0 || l->silent) return;
+    uint8_t bytes[4096];
+    ssize_t got;
+    while ((got = recv(l->fd, bytes, sizeof bytes, 0)) > 0) flow_add(&w->up, bytes, (size_t)got);
+    server_pump(w);
+    live_upgrade(l);
+    while (w->down.at < w->down.end) {
+        ssize_t put =
+            send(l->fd, w->down.data + w->down.at, w->down.end - w->down.at, MSG_NOSIGNAL);
+        if (put <= 0) return;
+        w->down.at += (size_t)put;
+    }
+}
+
+/* Both work until the client is in this state, or much time has passed: false. */
+static bool live_until(live *l, mtws_state state) {
+    for (int i = 0; i < 3000 && mtws_get_state(l->ws) != state; i++) {
+        mtws_event e;
+        live_serve(l);
+        if (mtws_poll(l->ws, &e, 2) != 1 || e.type != MTWS_EVENT_STATE) continue;
+        l->last = e;
+        if (e.state == MTWS_STATE_ERROR) snprintf(l->reason, sizeof l->reason, "%s", e.reason);
+    }
+    return CHECK_INT(mtws_get_state(l->ws), state);
+}
+
+/* Roots renewed in a client's life. */
+static void live_trust(void) {
+    mtws_trust *stranger, *right;
+    CHECK_INT(mtws_trust_create(&stranger, NULL, pki_text("stranger.pem")), MTWS_OK);
+    CHECK_INT(mtws_trust_create(&right, NULL, pki_text("root.pem")), MTWS_OK);
+    live *l = live_new();
+    l->w->options.ca_pem = NULL;
+    l->w->options.trust = stranger;
+    live_start(l);
+    CHECK(live_until(l, MTWS_STATE_FAILED));
+    CHECK_INT(l->last.result, MTWS_ERR_TLS_TRUST);
+    CHECK_INT(mtws_set_trust(l->ws, NULL), MTWS_ERR_ARGUMENT);
+    CHECK_INT(mtws_set_trust(l->ws, right), MTWS_OK);
+    CHECK_INT(mtws_retry_now(l->ws), MTWS_OK);
+    CHECK(live_until(l, MTWS_STATE_CONNECTED));
+    /* What is open stays open; the next connection asks the new ones. */
+    CHECK_INT(mtws_set_trust(l->ws, stranger), MTWS_OK);
+    mtws_event e;
+    CHECK_INT(mtws_poll(l->ws, &e, 0), 0);
+    loopback_reset(l->fd);
+    l->fd = -1;
+    CHECK(live_until(l, MTWS_STATE_ERROR));
+    CHECK(live_until(l, MTWS_STATE_RECONNECTING));
+    CHECK(live_until(l, MTWS_STATE_ERROR));
+    CHECK_INT(l->last.result, MTWS_ERR_TLS_TRUST);
+    live_end(l);
+    mtws_trust_destroy(stranger);
+    mtws_trust_destroy(right);
+}
+
+/* The server breaks RFC 6455: it gets a Close, and TLS's own end behind it. */
+static void live_violation(void) {
+    live *l = live_new();
+    live_start(l);
+    CHECK(live_until(l, MTWS_STATE_CONNECTED));
+    server_send(l->w, "\x83\x00", 2); /* a reserved opcode */
+    CHECK(live_until(l, MTWS_STATE_ERROR));
+    CHECK_INT(l->last.result, MTWS_ERR_PROTOCOL);
+    live_serve(l);
+    CHECK_UINT(l->w->got_size, 8); /* 2 bytes of header, 4 of the mask, 2 of the code */
+    CHECK_UINT(l->w->got[0], 0x88);
+    CHECK_INT(br_ssl_engine_current_state(&l->w->engine.eng), BR_SSL_CLOSED);
+    CHECK_INT(br_ssl_engine_last_error(&l->w->engine.eng), 0);
+    live_end(l);
+}
+
+/* Many records without content before a message: each poll reads a bounded part of them. */
+static void live_empty_records(void) {
+    live *l = live_new();
+    mtws_event e;
+    int result = 0;
+    live_start(l);
+    CHECK(live_until(l, MTWS_STATE_CONNECTED));
+    for (int i = 0; i < 20000; i++) {
+        br_ssl_engine_flush(&l->w->engine.eng, 1);
+        server_pump(l->w);
+    }
+    server_send(l->w, "\x81\x05there", 7);
+    for (int i = 0; i < 3000 && result == 0; i++) {
+        live_serve(l);
+        result = mtws_poll(l->ws, &e, 0);
+    }
+    CHECK_INT(result, 1);
+    CHECK_INT(e.type, MTWS_EVENT_MESSAGE);
+    CHECK_UINT(e.size, 5);
+    live_end(l);
+}
+
+/* Randomness fails where TLS, or a redirect to it, needs some of its own: nothing is sent without. */
+static void live_no_randomness(void) {
+    char answer[128];
+    for (unsigned at = 1; at <= 3; at++) {
+        live *l = live_new();
+        test_context("draw %u", at);
+        snprintf(answer, sizeof answer,
+                 "HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", l->url);
+        l->answer = answer;
+        l->fails_at = at;
+        l->w->options.max_reconnect_attempts = MTWS_OFF;
+        l->w->options.max_redirects = 1;
+        live_start(l);
+        CHECK(live_until(l, MTWS_STATE_FAILED));
+        CHECK_UINT(l->fills, at);
+        CHECK_TEXT(strstr(l->reason, "random source failed") != NULL, "\"%s\"", l->reason);
+        CHECK_INT(l->fd >= 0, at == 3);
+        live_end(l);
+    }
+}
+
+/* The network goes away in the midst of a handshake. */
+static void live_offline(void) {
+    live *l = live_new();
+    mtws_event e;
+    l->silent = true;
+    live_start(l);
+    for (int i = 0; i < 3000 && l->fd < 0; i++) {
+        live_accept(l);
+        mtws_poll(l->ws, &e, 2);
+    }
+    CHECK_INT(mtws_poll(l->ws, &e, 20), 0);
+    CHECK_INT(mtws_set_network(l->ws, false), MTWS_OK);
+    CHECK(live_until(l, MTWS_STATE_ERROR));
+    CHECK_INT(l->last.result, MTWS_ERR_OFFLINE);
+    CHECK_TEXT(strstr(l->reason, "the network is down") != NULL, "\"%s\"", l->reason);
+    CHECK(live_until(l, MTWS_STATE_WAITING_FOR_NETWORK));
+    l->silent = false;
+    CHECK_INT(mtws_set_network(l->ws, true), MTWS_OK);
+    CHECK(live_until(l, MTWS_STATE_CONNECTED));
+    live_end(l);
+}
+
+/* Options of TLS beside a transport of the program's, which does its own. */
+static void beside_a_transport(void) {
+    world *w = world_new();
+    mtws_transport lower = {lower_open, lower_read, lower_write, lower_wait, lower_close, w};
+    mtws_trust *right;
+    mtws_client *ws;
+    CHECK_INT(mtws_trust_create(&right, NULL, pki_text("root.pem")), MTWS_OK);
+    for (int i = 0; i < 8; i++) {
+        mtws_options o;
+        test_context("option %d", i);
+        memset(&o, 0, sizeof o);
+        o.transport = lower;
+        if (i == 0) o.trust = right;
+        if (i == 1) o.ca_file = "";
+        if (i == 2) o.ca_pem = pki_text("root.pem");
+        if (i == 3) o.client_cert_pem = pki_text("client-ec.pem");
+        if (i == 4) o.client_key_pem = pki_text("client-ec.key");
+        if (i == 5) o.pin_sha256 = pin_bad;
+        if (i == 6) o.server_name = "localhost";
+        if (i == 7) o.insecure_skip_verify = true;
+        CHECK_INT(mtws_create(&ws, &o), MTWS_ERR_ARGUMENT);
+        CHECK(ws == NULL);
+    }
+    mtws_options o;
+    memset(&o, 0, sizeof o);
+    o.transport = lower;
+    CHECK_INT(mtws_create(&ws, &o), MTWS_OK);
+    CHECK_INT(mtws_set_trust(ws, right), MTWS_ERR_TLS);
+    mtws_destroy(ws);
+    mtws_trust_destroy(right);
+    world_end(w);
 }
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST_ROWS(trust),
+        TEST(verdicts),
         TEST_ROWS(insecure),
         TEST_ROWS(broken_certificates),
         TEST(other_anchors),
@@ -1476,6 +2140,7 @@ int main(int argc, char **argv) {
         TEST(much),
         TEST_ROWS(stalled),
         TEST(cut),
+        TEST(broken),
         TEST(changed),
         TEST(ends),
         TEST(waits),
@@ -1489,13 +2154,24 @@ int main(int argc, char **argv) {
         TEST_ROWS(suites),
         TEST_ROWS(no_tls),
         TEST_ROWS(alerts),
+        TEST(error_texts),
+        TEST(early_end),
         TEST(application_protocols),
         TEST(renegotiation),
         TEST_ROWS(identities),
         TEST_ROWS(broken_identities),
+        TEST(long_identities),
+        TEST(odd_certificates),
         TEST_ROWS(bad_options),
         TEST(anchors),
         TEST(system_anchors),
+        TEST(system_failures),
+        TEST(live_trust),
+        TEST(live_violation),
+        TEST(live_empty_records),
+        TEST(live_no_randomness),
+        TEST(live_offline),
+        TEST(beside_a_transport),
     };
     return TEST_MAIN(tests, argc, argv);
 }
