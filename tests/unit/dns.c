@@ -227,6 +227,13 @@ static void resolv_conf(void) {
         read_config(&c, rows[i].file);
         CHECK_STR(config_text(&c), rows[i].text);
     }
+    char domain[300] = "search ";
+    memset(domain + 7, 'x', MTWS__HOST_MAX + 1);
+    read_config(&c, domain);
+    CHECK_UINT(c.search_size, 0);
+    domain[7 + MTWS__HOST_MAX] = 0;
+    read_config(&c, domain);
+    CHECK_UINT(c.search_size, MTWS__HOST_MAX + 1);
     /* What has no room is left away, whole. */
     static char file[8192] = "search";
     for (int i = 0; i < 100; i++) {
@@ -515,6 +522,13 @@ static void aliases(void) {
     made_soa(&answer, 90, 30);
     CHECK_INT(said(), MTWS__DNS_NO_DATA);
     CHECK_UINT(reply.ttl, 30);
+    ask(false, 0); /* an alias that has addresses itself, against RFC 1034 section 3.6.2 */
+    made_alias(&answer, NULL, "a.b", 50);
+    made_address(&answer, NULL, false, 60, 1);
+    made_address(&answer, "a.b", false, 60, 2);
+    CHECK_INT(said(), MTWS__DNS_ADDRESSES);
+    CHECK_INT(reply.count, 1);
+    CHECK_UINT(reply.bytes[0][3], 1);
     ask(false, 0); /* data that goes on behind the alias's name */
     made_number(&answer, 2, 0xc00c);
     made_record(&answer, MADE_ANSWER, 5, 50, 4);
@@ -540,6 +554,12 @@ static void negative_answers(void) {
     made_name(&answer, "n");
     CHECK_INT(said(), MTWS__DNS_FAILED);
     made_soa(&answer, 30, 600); /* one that is responsible names itself so, too */
+    CHECK_INT(said(), MTWS__DNS_NO_DATA);
+    ask(false, 0); /* an alias to a name that this server knows only others for */
+    made_alias(&answer, NULL, "a.b", 50);
+    made_name(&answer, "b");
+    made_record(&answer, MADE_AUTHORITY, 2, 60, 3);
+    made_name(&answer, "n");
     CHECK_INT(said(), MTWS__DNS_NO_DATA);
     for (int code = 0; code < 16; code++) {
         ask(false, code);
@@ -642,6 +662,7 @@ typedef struct name_server {
     unsigned asked, streams; /* tries that came, by UDP and by TCP */
     unsigned asked6, asked4;
     bool was_plain, was_mixed, was_small;
+    bool understands_nothing; /* FORMERR for each */
 } name_server;
 
 enum { SERVERS = 3, UNDER_WAY = 64 };
@@ -710,6 +731,7 @@ static void serve(name_server *s, int slot, bool stream, const uint8_t *data, si
     int code = s->way == WAY_SERVFAIL || (s->way == WAY_FAIL_SIX && six)        ? 2
                : s->way == WAY_NO_NAME || (s->way == WAY_SIX_IS_NO_NAME && six) ? 3
                : s->way == WAY_NO_EDNS && edns                                  ? 1
+               : s->understands_nothing                                         ? 1
                : s->only != NULL && strcmp(s->only, name) != 0                  ? 3
                                                                                 : 0;
     if (s->way == WAY_SILENT || (s->way == WAY_DEAF_SIX && six)) return;
@@ -1012,6 +1034,7 @@ static void searching(void) {
         {"a.b c", "h.x", 5, "h.x", "h.x.a.b h.x.c h.x"},
         {"a.b c", "h.", 1, "none", "h"},
         {"a.b c", "h.x.", 5, "h.x", "h.x"},
+        {"a!b c", "h", 1, "h.c", "h.c"}, /* a domain that no name can have */
     };
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
         char line[64], asked[256] = "";
@@ -1261,6 +1284,28 @@ static void finished_early(void) {
     CHECK_UINT(look_up("h.example"), 0); /* for as long as the first answer holds */
     later_s(1);
     CHECK_UINT(look_up("h.example"), 500);
+    /* The search list has changed meanwhile: the half that is known is all there is. */
+    world(1);
+    memcpy(net.dns.config.search, "a.b", 4);
+    net.dns.config.search_size = 4;
+    net.servers[0].delay6_ms = 500;
+    mtws__dns_start(&net.dns, "h", false, net.now_us);
+    CHECK_INT(mtws__dns_next(&net.dns, net.now_us, &net.random, &slot), MTWS__DNS_SEND);
+    send_try(slot);
+    deliver(net.under_way[0].due_us < net.under_way[1].due_us ? 0 : 1);
+    mtws__dns_finish(&net.dns, net.now_us);
+    net.count = 0;
+    net.dns.cache[0].candidate = 1; /* as where the search list's name is none */
+    mtws__dns_config other = net.dns.config;
+    other.search_size = 0;
+    mtws__dns_configure(&net.dns, &other);
+    look_up("h");
+    check_found(0, 2);
+    CHECK_INT(net.asked_count, 0);
+    later_s(MTWS_DNS_TTL_MIN);
+    look_up("h");
+    check_found(2, 2);
+    CHECK_STR(net.asked[0], "h");
     /* One that knows nothing keeps nothing. */
     world(1);
     mtws__dns_start(&net.dns, "h.example", false, net.now_us);
@@ -1268,6 +1313,18 @@ static void finished_early(void) {
     mtws__dns_finish(&net.dns, net.now_us);
     CHECK_OUTCOME(NONE);
     CHECK_UINT(look_up("h.example"), 10);
+}
+
+/* A server that calls each question malformed, plain ones too, is given up. */
+static void understands_nothing(void) {
+    world(2);
+    net.servers[0].way = WAY_NO_EDNS;
+    net.servers[0].understands_nothing = true;
+    look_up("h.example");
+    check_found(2, 2);
+    CHECK_UINT(net.servers[0].asked, 2);
+    CHECK(net.servers[0].was_plain);
+    CHECK_UINT(net.servers[1].asked, 1);
 }
 
 /* By TCP: messages larger than there is room for, and smaller than any. */
@@ -1382,6 +1439,7 @@ int main(int argc, char **argv) {
         TEST(doubt),
         TEST(stale),
         TEST(finished_early),
+        TEST(understands_nothing),
         TEST(streams),
         TEST(any_servers),
     };

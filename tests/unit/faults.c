@@ -58,8 +58,9 @@ static struct {
     struct ifaddrs *interfaces;       /* what getifaddrs gives instead */
     unsigned lists_freed;
     int send_flags;
-    bool ancient;  /* the wall clock says a time before 1970 */
-    bool negative; /* ioctl gives -1 bytes */
+    bool ancient;       /* the wall clock says a time before 1970 */
+    bool negative;      /* ioctl gives -1 bytes */
+    bool takes_nothing; /* send takes 0 bytes */
 } faults;
 
 static void faults_reset(void) {
@@ -170,6 +171,7 @@ static ssize_t fault_send(int fd, const void *data, size_t size, int flags) {
     faults.send_flags = flags;
     if (faults_due(SEND)) return -1;
     if (faults_stutter(&faults.send_said[fd])) return -1;
+    if (faults.takes_nothing) return 0;
     if (faults.most > 0 && size > faults.most && !is_datagram(fd)) size = faults.most;
     return send(fd, data, size, flags);
 }
@@ -339,6 +341,35 @@ static void receiving_and_sending(void) {
         close(pair[0]);
         close(pair[1]);
     }
+}
+
+/* The network as a transport: what is taken without an error and without a byte is no end, and
+ * without randomness nothing is opened. */
+static void on_the_way(void) {
+    static unsigned char memory[MTWS_NET_MEMORY_SIZE];
+    mtws_transport way;
+    uint16_t port;
+    int listener = loopback_listen(&port, 5), result = MTWS_IO_AGAIN;
+    faults_plan(RANDOM, 1, 1, ENOSYS);
+    CHECK_INT(mtws_net_transport(&way, memory, sizeof memory), MTWS_OK);
+    CHECK_INT(way.open(way.ctx, "127.0.0.1", port, false), MTWS_ERR_ENTROPY);
+    CHECK_STR(mtws_net_reason(&way), "the system's random source failed");
+    CHECK_UINT(faults.counts[SOCKET], 0);
+    for (int i = 0; i < 100 && result == MTWS_IO_AGAIN; i++) {
+        result = way.open(way.ctx, "127.0.0.1", port, false);
+        if (result == MTWS_IO_AGAIN) poll(NULL, 0, 10);
+    }
+    CHECK_INT(result, 0);
+    int server = loopback_accept(listener);
+    faults.takes_nothing = true;
+    CHECK_INT(way.write(way.ctx, "x", 1), MTWS_IO_AGAIN);
+    CHECK_STR(mtws_net_reason(&way), "");
+    faults.takes_nothing = false;
+    CHECK_INT(way.write(way.ctx, "x", 1), 1);
+    mtws_net_destroy(&way);
+    CHECK_UINT(faults_open_count(), 0);
+    close(server);
+    close(listener);
 }
 
 static mtws__address loopback_address(uint16_t port) {
@@ -696,6 +727,10 @@ static void zones(void) {
     mtws__os_address(&address, true, bytes, "1x", 80);
     mtws__os_address_bytes(&address, back, &zone);
     CHECK_UINT(zone, 0);
+    mtws__os_address(&address, true, bytes, "1.5", 80); /* as VLANs are called */
+    mtws__os_address_bytes(&address, back, &zone);
+    CHECK_UINT(zone, if_nametoindex("1.5"));
+    CHECK_UINT(faults.counts[INDEX], 2);
     mtws__os_address(&address, false, bytes, "", 80);
     CHECK(!mtws__os_address_bytes(&address, back, &zone));
     CHECK_MEM(back, bytes, 4);
@@ -1372,6 +1407,7 @@ int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST(entropy),
         TEST(receiving_and_sending),
+        TEST(on_the_way),
         TEST(connecting),
         TEST(sockets),
         TEST(unsent_and_clock),

@@ -304,6 +304,29 @@ static void stamps_beyond_four(void) {
     CHECK_UINT(mtws__heartbeat_deadline_us(&h), UINT64_MAX);
 }
 
+/* What was made before a Ping that the connection's other heartbeat had an answer to counts as
+ * answered; what was made after it is open still, and a stamp by itself says nothing of the order. */
+static void outrun(void) {
+    uint8_t payload[MTWS__PING_SIZE];
+    mtws__heartbeat h = started(INTERVAL);
+    h.sequence = 6;
+    ask(&h, 1, START, payload); /* 7 */
+    mtws__heartbeat_stamped(&h, 4711, START + 1, 0);
+    h.sequence = 8;
+    ask(&h, 2, START + 2, payload); /* 9 */
+    mtws__heartbeat_outrun(&h, 7);
+    CHECK_INT(h.count, 3);
+    mtws__heartbeat_outrun(&h, 8);
+    CHECK_INT(h.count, 2);
+    CHECK_UINT(h.pings[0].stamp, 4711);
+    CHECK_UINT(h.pings[1].sequence, 9);
+    CHECK(h.answered);
+    mtws__heartbeat_outrun(&h, 10);
+    CHECK_INT(h.count, 0);
+    mtws__heartbeat_outrun(&h, 11);
+    CHECK_INT(h.count, 0);
+}
+
 /* One that is due is asked for once, from when on its time runs, and the next one is due later. */
 static void asked_in_json(void) {
     mtws__heartbeat h = started(INTERVAL);
@@ -380,6 +403,7 @@ int main(int argc, char **argv) {
         TEST(end_of_time),
         TEST(stamps),
         TEST(stamps_beyond_four),
+        TEST(outrun),
         TEST(asked_in_json),
         TEST(looking),
     };

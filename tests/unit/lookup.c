@@ -91,6 +91,9 @@ typedef enum habit {
     FAILS,
     TRUNCATES,   /* by UDP; the answer by TCP is whole */
     BREAKS_OFF,  /* the same, but TCP ends at once */
+    LIES,        /* the same, but the answer by TCP is longer than any may be */
+    TALKS,       /* a datagram that is longer than any may be, then the right answer */
+    DEAF_TO_SIX, /* IPv6 is not answered */
     FORGES_FIRST /* many others answers, then the right one */
 } habit;
 
@@ -141,9 +144,9 @@ static void server_close(name_server *s) {
 /* What the server says to a question; false: nothing. */
 static bool server_answer(name_server *s, const uint8_t *query, size_t size, bool stream, made *m) {
     bool six = made_type(query, size) == 28;
-    if (s->habit == IS_SILENT) return false;
+    if (s->habit == IS_SILENT || (s->habit == DEAF_TO_SIX && six)) return false;
     made_start(m, query, size, s->habit == FAILS ? 2 : s->habit == HAS_NO_SUCH_NAME ? 3 : 0);
-    bool cuts = s->habit == TRUNCATES || s->habit == BREAKS_OFF;
+    bool cuts = s->habit == TRUNCATES || s->habit == BREAKS_OFF || s->habit == LIES;
     if (cuts && !stream) {
         m->data[2] |= 2;
     } else if ((six ? s->six : s->four) && s->habit != FAILS && s->habit != HAS_NO_SUCH_NAME) {
@@ -171,6 +174,12 @@ static void server_datagrams(name_server *s) {
         s->same_port += from.sin_port == s->last_port;
         s->last_port = from.sin_port;
         if (!server_answer(s, query, (size_t)got, false, &m)) continue;
+        if (s->habit == TALKS) {
+            static uint8_t much[MTWS__DNS_UDP_MAX + 100];
+            memcpy(much, m.data, m.size);
+            much[m.size - 1] = 66; /* another address */
+            sendto(s->udp, much, sizeof much, 0, (const struct sockaddr *)(void *)&from, size);
+        }
         for (int i = 0; i < 40 && s->habit == FORGES_FIRST; i++) {
             made forged = m;
             forged.data[forged.size - 1] = 66; /* another address */
@@ -210,7 +219,7 @@ static void server_stream(name_server *s) {
         size_t size = (size_t)mtws__load_big(bytes + at, 2);
         if (server_answer(s, bytes + at + 2, size, true, &m)) {
             uint8_t length[2];
-            mtws__store_big(length, 2, m.size);
+            mtws__store_big(length, 2, s->habit == LIES ? 65535 : m.size);
             CHECK_INT(send(s->stream, length, 2, 0), 2);
             CHECK_INT(send(s->stream, m.data, m.size, 0), (intmax_t)m.size);
         }
@@ -353,6 +362,12 @@ static void large_hosts_file(void) {
     CHECK(calls >= (unsigned)size / step && calls <= (unsigned)size / step + 4);
     CHECK_UINT(server.questions, 0);
     finish();
+    /* An attempt may end in its midst. */
+    CHECK_INT(mtws__net_open(&net, "last.example", port, false), MTWS_IO_AGAIN);
+    int fd = net.file;
+    CHECK(fd >= 0 && loopback_is_open(fd));
+    finish();
+    CHECK(!loopback_is_open(fd));
     server_close(&server);
 }
 
@@ -389,6 +404,7 @@ static void failures(void) {
         {FAILS, "the name servers could not resolve it", false},
         {ANSWERS, "the name has no address", false},
         {BREAKS_OFF, "the name servers could not resolve it", false},
+        {LIES, "the name servers could not resolve it", false},
     };
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
         name_server server;
@@ -440,6 +456,45 @@ static void forged(void) {
     close(loopback_accept(listener));
     CHECK_UINT(net.known[0].bytes[3], 1);
     CHECK(calls > 40 / MTWS__NET_READS);
+    finish();
+    server_close(&server);
+}
+
+/* A datagram that is longer than the client said it would take is none of its answers. */
+static void too_long_a_datagram(void) {
+    name_server server;
+    server_open(&server);
+    server.habit = TALKS;
+    start("", "");
+    use(&server, 1);
+    CHECK_INT(open_it("h.example", port, &server, 1), 0);
+    close(loopback_accept(listener));
+    CHECK_UINT(net.known[0].bytes[3], 1);
+    finish();
+    server_close(&server);
+}
+
+/* What a timeout would say: while one family is known it is the connection that is awaited. */
+static void awaited(void) {
+    name_server server;
+    server_open(&server);
+    server.habit = DEAF_TO_SIX;
+    start("", "");
+    use(&server, 1);
+    while (net.stage < MTWS__NET_ASKING) {
+        CHECK_INT(mtws__net_open(&net, "h.example", port, false), MTWS_IO_AGAIN);
+    }
+    CHECK_STR(mtws__net_awaits(&net), "answer from a name server");
+    loopback_wait(server.udp, POLLIN);
+    server_datagrams(&server);
+    server_datagrams(&server);
+    loopback_wait(net.sockets[MTWS__RUNNERS_MAX].fd, POLLIN);
+    CHECK_INT(mtws__net_open(&net, "h.example", port, false), MTWS_IO_AGAIN);
+    CHECK_INT(net.stage, MTWS__NET_ASKING);
+    CHECK_INT(net.race.count, 1);
+    CHECK_STR(mtws__net_awaits(&net), "connection");
+    CHECK_INT(open_it("h.example", port, &server, 1), 0);
+    close(loopback_accept(listener));
     finish();
     server_close(&server);
 }
@@ -772,7 +827,7 @@ int main(int argc, char **argv) {
         TEST(forged),          TEST(in_turn),     TEST(configuration),
         TEST(address_changes), TEST(stale),       TEST(one_family_is_enough),
         TEST(retired),         TEST(black_holes), TEST(said_to_people),
-        TEST(options),
+        TEST(options),         TEST(awaited),     TEST(too_long_a_datagram),
     };
     snprintf(files_at, sizeof files_at, P_tmpdir "/mtws-lookup-XXXXXX");
     loopback_need(mkdtemp(files_at) != NULL, "mkdtemp");

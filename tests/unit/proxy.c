@@ -146,8 +146,11 @@ typedef struct line {
     size_t write_size;     /* the same for writes */
     size_t write_fails_at; /* SIZE_MAX: never */
     size_t given;
+    unsigned reads;
     bool read_gate, write_gate;
-    int end; /* behind all: MTWS_IO_AGAIN, _EOF, _ERROR or a result */
+    bool nothing; /* 0 bytes rather than AGAIN */
+    bool no_gate; /* pieces are small, and follow at once */
+    int end;      /* behind all: MTWS_IO_AGAIN, _EOF, _ERROR or a result */
     int open_again, open_result;
     uint8_t said[SAID_MAX];
     size_t said_size;
@@ -172,10 +175,11 @@ static int line_open(void *ctx, const char *host, uint16_t port, bool tls) {
 static ptrdiff_t line_read(void *ctx, void *out, size_t capacity) {
     line *l = (line *)ctx;
     CHECK(l->open && capacity > 0);
-    if (l->read_gate) {
+    if (l->read_gate && !l->no_gate) {
         l->read_gate = false;
-        return MTWS_IO_AGAIN;
+        return l->nothing ? 0 : MTWS_IO_AGAIN;
     }
+    l->reads++;
     if (l->piece == l->piece_count) return l->end;
     if (l->said_size < l->after[l->piece]) return MTWS_IO_AGAIN;
     size_t size = mtws__min_size(capacity, l->sizes[l->piece] - l->at);
@@ -198,7 +202,7 @@ static ptrdiff_t line_write(void *ctx, const void *data, size_t size) {
     if (l->said_size >= l->write_fails_at) return MTWS_IO_ERROR;
     if (l->write_gate) {
         l->write_gate = false;
-        return MTWS_IO_AGAIN;
+        return l->nothing ? 0 : MTWS_IO_AGAIN;
     }
     if (l->write_size > 0) size = mtws__min_size(size, l->write_size);
     size = mtws__min_size(size, l->write_fails_at - l->said_size);
@@ -372,6 +376,7 @@ static const verdict verdicts[] = {
     {"HTTP/1.1 400 Bad\r\n\r\n<html>", NO, 400, true, "with 400"},
     {"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n", NO, 302, true, "redirect"},
     {"HTTP/1.1 408 Slow\r\n\r\n", NO, 408, false, "408"},
+    {"HTTP/1.1 425 Early\r\n\r\n", NO, 425, false, "425"},
     {"HTTP/1.1 429 Busy\r\n\r\n", NO, 429, false, "429"},
     {"HTTP/1.1 500 Oops\r\n\r\nbody", NO, 500, false, "500: it could not reach"},
     {"HTTP/1.0 503 Down\r\nRetry-After: 7\r\n\r\n", NO, 503, false, "503"},
@@ -415,6 +420,32 @@ static void answers(void) {
             check_verdict(&l, v, line_run(&l, "h", 80));
         }
         test_end();
+    }
+}
+
+/* A transport below that moves no byte and says no more; one that gives a byte at a time, of which
+ * one call takes so many and no more. */
+static void bytes_of_the_line(void) {
+    static const char yes[] = "HTTP/1.1 200 OK\r\nX: 0123456789012345678901234567890123456789"
+                              "0123456789012345678901234567890123456789\r\n\r\n";
+    for (int nothing = 0; nothing < 2; nothing++) {
+        line l;
+        line_start(&l);
+        l.read_size = l.write_size = 1;
+        l.nothing = nothing;
+        l.no_gate = !nothing;
+        line_answer(&l, 1, yes, sizeof yes - 1);
+        line_wire(&l, "http://proxy");
+        unsigned most = 0;
+        int result = MTWS_IO_AGAIN;
+        for (int i = 0; i < 1000 && result == MTWS_IO_AGAIN; i++) {
+            unsigned reads = l.reads;
+            result = transport.open(transport.ctx, "h", 80, false);
+            if (l.reads - reads > most) most = l.reads - reads;
+        }
+        CHECK_INT(result, 0);
+        CHECK_UINT(most, nothing ? 1 : MTWS__PROXY_READS);
+        line_finish(&l);
     }
 }
 
@@ -927,6 +958,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(requests),
         TEST_ROWS(answers),
         TEST(refused_credentials),
+        TEST(bytes_of_the_line),
         TEST(early_bytes),
         TEST(endless_answers),
         TEST(ends),
