@@ -3842,10 +3842,9 @@ MTWS_PRIVATE bool mtws__queue_head_goes(const mtws__queue *q, mtws_result result
     if (q->first != q->next) return false;
     const mtws__entry *e = mtws__queue_entry(q, q->first);
     bool alone = q->carry.id == 0;
-    bool alike =
-        q->carry.id + 1 == e->first_id && q->carry.result == (int16_t)result && !q->carry.left;
-    return e->fate == MTWS__WAITING && !e->left && !mtws__queue_begun(q, q->first) &&
-           (alone || alike);
+    bool alike = q->carry.id + 1 == e->first_id && q->carry.result == (int16_t)result;
+    MTWS_ASSERT(e->fate == MTWS__WAITING);
+    return !e->left && !mtws__queue_begun(q, q->first) && (alone || alike);
 }
 
 /* Whether the entry, once dropped, can share the slot of the one before it. */
@@ -3901,7 +3900,7 @@ MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_resul
     for (number = stop; join && number-- > begin;) {
         if (mtws__queue_entry(q, number)->fate != MTWS__DROPPED ||
             mtws__queue_entry(q, number)->result != (int16_t)result ||
-            mtws__queue_entry(q, number)->left || !mtws__queue_joins(q, number, result))
+            !mtws__queue_joins(q, number, result))
             continue;
         mtws__queue_join(q, number);
         join = false;
@@ -4944,8 +4943,8 @@ MTWS_PRIVATE void mtws__dns_config_word(mtws__dns_config *c, const char *word, i
     }
 }
 
-/* A server as options.dns_servers names one, which is not "": 9.9.9.9, 9.9.9.9:5353, 2620:fe::fe, [2620:fe::fe]:53.
- */
+/* A server as options.dns_servers names one, which is not "": 9.9.9.9, 9.9.9.9:5353, 2620:fe::fe,
+ * [2620:fe::fe]:53. */
 MTWS_PRIVATE bool mtws__dns_server_parse(mtws__span text, mtws__ip *ip, uint16_t *port) {
     mtws__span rest = text;
     uint32_t value = 0;
@@ -5918,9 +5917,9 @@ MTWS_PRIVATE void mtws__net_show(mtws__net *net) {
     for (int i = 0; i < MTWS__NET_SOCKETS; i++) net->sockets[i].seen = net->sockets[i].fd >= 0;
 }
 
-/* A descriptor that an event loop may know is not closed under it, but the peer hears at once. There
- * is room for all that were seen, since what was retired before is swept first; but for a client
- * that is destroyed, which keeps none. */
+/* A descriptor that an event loop may know is not closed under it, but the peer hears at once.
+ * There is room for all that were seen, since what was retired before is swept first; but not where
+ * a client is destroyed, which keeps none. */
 MTWS_PRIVATE void mtws__net_drop(mtws__net *net, int slot) {
     mtws__socket *s = &net->sockets[slot];
     if (s->fd < 0) return;

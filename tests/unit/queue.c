@@ -740,6 +740,24 @@ static void evict_says_what_it_does(void) {
     CHECK_UINT(dropped, made ? 2 : 0); /* two entries joined give back one slot */
 }
 
+/* What a queue that keeps nothing has is gone with the connection, whatever its flags say. */
+static void kept_by_nothing(void) {
+    uint8_t bytes[64];
+    mtws__entry entries[4];
+    mtws__queue q;
+    mtws__range range;
+    mtws__random r = seeded(4);
+    mtws__queue_open(&q, bytes, sizeof bytes, entries, 4, true);
+    mtws__queue_begin(&q);
+    mtws__queue_append(&q, 1, 0, UINT64_MAX);
+    mtws__queue_frames(&q, MTWS_TEXT, true, (const uint8_t *)"ab", 2, 100, &r);
+    mtws__queue_reset(&q, MTWS_ERR_RESET);
+    CHECK(mtws__queue_report(&q, &range));
+    CHECK_INT(range.result, MTWS_ERR_RESET);
+    CHECK(!mtws__queue_has_output(&q, UINT64_MAX));
+    CHECK_UINT(mtws__ring_free(&q.ring), sizeof bytes);
+}
+
 /* A message that was half written when its connection died waits again, and expires like any
  * other. */
 static void half_written_expires(void) {
@@ -905,6 +923,34 @@ static void evicted_behind_an_unconfirmed_one(void) {
     CHECK_UINT(mtws__queue_unconfirmed(&q), 1);
 }
 
+/* The caller's mark stays where it is among the messages, when two before it become one entry. */
+static void evicted_before_a_mark(void) {
+    uint8_t bytes[64];
+    mtws__entry entries[4];
+    mtws__queue q;
+    mtws__random r = seeded(4);
+    mtws__queue_open(&q, bytes, sizeof bytes, entries, 4, false);
+    mtws__queue_begin(&q);
+    for (uint64_t id = 1; id <= 4; id++) {
+        mtws__queue_append(&q, id, 0, UINT64_MAX);
+        mtws__queue_frames(&q, MTWS_TEXT, true, (const uint8_t *)"ab", 2, 100, &r);
+        if (id > 1) continue;
+        CHECK(mtws__queue_peek(&q, UINT64_MAX, false, &r).size == 8);
+        CHECK_UINT(mtws__queue_wrote(&q, 8), 1);
+    }
+    q.barrier = q.end; /* behind 4, before 5 */
+    for (uint64_t id = 5; id <= 7; id++) {
+        test_context("message %d", (int)id);
+        CHECK(!mtws__queue_fits(&q, 8));
+        CHECK(mtws__queue_evict(&q, 8, MTWS_ERR_QUEUE_FULL));
+        mtws__queue_append(&q, id, 0, UINT64_MAX);
+        mtws__queue_frames(&q, MTWS_TEXT, true, (const uint8_t *)"ab", 2, 100, &r);
+        CHECK(q.barrier > q.first && q.barrier <= q.end);
+        CHECK(mtws__queue_entry(&q, q.barrier - 1)->id >= 4);
+        if (q.barrier < q.end) CHECK(mtws__queue_entry(&q, q.barrier)->id >= 5);
+    }
+}
+
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST(wire_sizes),
@@ -912,6 +958,8 @@ int main(int argc, char **argv) {
         TEST(evicted_for_ever),
         TEST(evicted_where_they_lie),
         TEST(evicted_behind_an_unconfirmed_one),
+        TEST(evicted_before_a_mark),
+        TEST(kept_by_nothing),
         TEST(evict_says_what_it_does),
         TEST(half_written_expires),
         TEST(expiry_time),
