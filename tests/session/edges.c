@@ -38,6 +38,79 @@ static void no_arguments(void) {
     peer_finish(&p);
 }
 
+/* A build without TLS says so, and nothing goes out in the clear instead. */
+static void without_tls(void) {
+    mtws_options o;
+    mtws_client *ws;
+    mtws_trust *trust;
+    memset(&o, 0, sizeof o);
+    o.network = MTWS_NETWORK_MANUAL;
+    CHECK_INT(mtws_trust_create(&trust, NULL, ""), MTWS_ERR_TLS);
+    CHECK(trust == NULL);
+    o.server_name = "server.example";
+    CHECK_INT(mtws_create(&ws, &o), MTWS_ERR_TLS);
+    o.server_name = NULL;
+    CHECK_INT(mtws_create(&ws, &o), MTWS_OK);
+    CHECK_INT(mtws_connect(ws, "wss://server.example/", NULL), MTWS_ERR_TLS);
+    CHECK_INT(mtws_set_trust(ws, NULL), MTWS_ERR_TLS);
+    mtws_destroy(ws);
+    peer p;
+    peer_init(&p);
+    p.options.server_name = "server.example";
+    CHECK_INT(mtws_create(&ws, &p.options), MTWS_ERR_ARGUMENT);
+    CHECK(peer_told(&p, "options.server_name does nothing beside options.transport"));
+    p.options.server_name = NULL;
+    peer_finish(&p);
+}
+
+/* A header's name that is cut for the log is cut between two characters. */
+static void long_bad_name(void) {
+    char name[80];
+    peer p;
+    peer_init(&p);
+    if (!CHECK(peer_open_up(&p))) return;
+    for (size_t size = 60; size < 64; size++) {
+        memset(name, 'x', size);
+        strcpy(name + size, "\xe2\x82\xac\xe2\x82\xac");
+        p.logged.size = 0;
+        CHECK_INT(mtws_set_header(p.ws, name, "value"), MTWS_ERR_ARGUMENT);
+        test_context("%zu letters", size);
+        CHECK(peer_told(&p, "bad_header"));
+        CHECK(mtws__utf8_valid((const uint8_t *)wire_text(&p.logged), p.logged.size));
+    }
+    peer_finish(&p);
+}
+
+/* Secrets with a percent sign in them that is no escape, or that stands for a NUL. */
+static void secrets_with_percent(void) {
+    static const struct {
+        const char *secret, *said, *told;
+    } rows[] = {
+        {"sesame%4", "open sesame%4", "open ********"},
+        {"sesame%4", "open sesame", "open sesame"},
+        {"sesame%4", "open sesame!!", "open sesame!!"},
+        {"sesame%41", "open sesameA", "open *******"},
+        {"sesame%00x", "open sesame", "open sesame"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        mtws_pair headers[] = {{"X-Token", rows[i].secret}, {NULL, NULL}};
+        peer p;
+        peer_init(&p);
+        p.options.headers = headers;
+        if (!CHECK(peer_open_up(&p))) return;
+        wire_buffer out = {0};
+        char body[64] = "\x0f\xa0";
+        size_t size = 2 + (size_t)snprintf(body + 2, sizeof body - 2, "%s", rows[i].said);
+        wire_frame(&out, WIRE_CLOSE, true, body, size);
+        peer_send(&p, out.data, out.size);
+        wire_free(&out);
+        peer_run(&p);
+        test_context("row %zu", i);
+        CHECK_STR(peer_last_state(&p, MTWS_STATE_ERROR)->reason, rows[i].told);
+        peer_finish(&p);
+    }
+}
+
 /* Enumerators that don't exist, factors that are no numbers, limits beyond any machine. */
 static void bad_options(void) {
     static const struct {
@@ -167,6 +240,8 @@ typedef struct odd {
     bool zero_read, zero_write;
     bool zeros, bytes;
     int fds, timeout_ms; /* of wait */
+    bool ticks;          /* a wait takes a millisecond of the peer's time */
+    bool write_error;
     int open_result;
 } odd;
 
@@ -184,6 +259,7 @@ static ptrdiff_t odd_read(void *ctx, void *out, size_t capacity) {
 
 static ptrdiff_t odd_write(void *ctx, const void *data, size_t size) {
     odd *o = (odd *)ctx;
+    if (o->write_error) return MTWS_IO_ERROR;
     o->zero_write = o->zeros && !o->zero_write;
     return o->zero_write ? 0 : peer_write(&o->p, data, size);
 }
@@ -191,6 +267,7 @@ static ptrdiff_t odd_write(void *ctx, const void *data, size_t size) {
 static void odd_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
     odd *o = (odd *)ctx;
     peer_transport_wait(&o->p, want_read, want_write, out);
+    if (o->ticks) o->p.now_us += 1000;
     if (o->timeout_ms > 0 && out->timeout_ms < 0) out->timeout_ms = o->timeout_ms;
     while (out->count < o->fds) {
         out->fds[out->count].fd = 1000 + out->count;
@@ -234,6 +311,203 @@ static void many_short_reads(void) {
     CHECK_UINT(peer_count_events(&o.p, MTWS_EVENT_MESSAGE), 1);
     CHECK_UINT(peer_count_frames(&o.p, WIRE_PONG), 1);
     peer_finish(&o.p);
+}
+
+/* What a transport without descriptors has is found by polls that wait, too. */
+static void read_by_waiting_polls(void) {
+    odd o;
+    odd_init(&o);
+    if (!CHECK(peer_open_up(&o.p))) return;
+    mtws_event e;
+    o.ticks = true;
+    o.timeout_ms = 1;
+    for (int i = 0; i < 5; i++) CHECK_INT(mtws_poll(o.p.ws, &e, 3), 0);
+    peer_stream(&o.p, "text:here");
+    CHECK_INT(mtws_poll(o.p.ws, &e, 3), 1);
+    CHECK_INT(e.type, MTWS_EVENT_MESSAGE);
+    o.ticks = false;
+    o.timeout_ms = 0;
+    peer_finish(&o.p);
+}
+
+/* A server that refuses before it has read the request, and closes: what it says comes in more
+ * pieces than one call reads, and is heard to its end. */
+static const char early_refusal[] =
+    "HTTP/1.1 403 Forbidden\r\nX: 0123456789012345678901234567890123456789012345678901234567890123"
+    "0123456789012345678901234567890123456789012345678901234567890123\r\n\r\n";
+
+typedef struct early {
+    size_t at;
+    bool asked;
+} early;
+
+static int early_open(void *ctx, const char *host, uint16_t port, bool tls) {
+    (void)ctx, (void)host, (void)port, (void)tls;
+    return 0;
+}
+
+static ptrdiff_t early_read(void *ctx, void *out, size_t capacity) {
+    early *e = (early *)ctx;
+    (void)capacity;
+    if (e->at == sizeof early_refusal - 1) return MTWS_IO_EOF;
+    memcpy(out, early_refusal + e->at++, 1);
+    return 1;
+}
+
+static ptrdiff_t early_write(void *ctx, const void *data, size_t size) {
+    early *e = (early *)ctx;
+    (void)data, (void)size;
+    if (e->asked) return MTWS_IO_ERROR;
+    e->asked = true;
+    return 10;
+}
+
+static void early_wait(void *ctx, bool want_read, bool want_write, mtws_wait *out) {
+    (void)ctx, (void)want_write;
+    if (want_read) out->timeout_ms = 0;
+}
+
+static void early_close(void *ctx) { (void)ctx; }
+
+static void refused_before_it_has_asked(void) {
+    early early = {0, false};
+    mtws_options o;
+    mtws_client *ws;
+    mtws_event e;
+    memset(&o, 0, sizeof o);
+    mtws_transport transport = {early_open, early_read,  early_write,
+                                early_wait, early_close, &early};
+    o.transport = transport;
+    CHECK_INT(mtws_create(&ws, &o), MTWS_OK);
+    CHECK_INT(mtws_connect(ws, "ws://server.example/", NULL), MTWS_OK);
+    int result = 0;
+    uint16_t status = 0;
+    for (int i = 0; i < 100 && result != MTWS_ERR_IDLE; i++) {
+        result = mtws_poll(ws, &e, 0);
+        if (result == 1 && e.state == MTWS_STATE_ERROR) status = e.http_status;
+    }
+    CHECK_UINT(status, 403);
+    CHECK_INT(mtws_get_state(ws), MTWS_STATE_FAILED);
+    mtws_destroy(ws);
+}
+
+/* The end comes, or nothing can be written any more, while a message waits for a paused program
+ * that disconnects: the time for that runs out, and is not exceeded. */
+static void ends_while_paused_and_stopping(void) {
+    for (int writes = 0; writes < 2; writes++) {
+        odd o;
+        odd_init(&o);
+        if (!CHECK(peer_open_up(&o.p))) return;
+        test_context("writes %d", writes);
+        mtws_set_paused(o.p.ws, true);
+        peer_stream(&o.p, "text:held");
+        peer_run(&o.p);
+        CHECK_INT(mtws_disconnect(o.p.ws, 1000, NULL), MTWS_OK);
+        if (writes) o.write_error = true;
+        else peer_end(&o.p, MTWS_IO_EOF);
+        peer_advance(&o.p, 4000);
+        CHECK_INT(o.p.last_state, MTWS_STATE_CONNECTED);
+        peer_advance(&o.p, 1500);
+        CHECK_INT(o.p.last_state, MTWS_STATE_DISCONNECTED);
+        const peer_event *end = peer_last_state(&o.p, MTWS_STATE_DISCONNECTED);
+        if (CHECK(end != NULL)) {
+            CHECK_INT(end->event.result, MTWS_ERR_RESET);
+            CHECK_UINT(end->event.close_code, 1006);
+        }
+        peer_finish(&o.p);
+    }
+}
+
+/* mtws_disconnect again, between the end of the connection and the event that tells of it. */
+static void disconnect_on_the_last_event(peer *p, const mtws_event *event) {
+    if (event->type != MTWS_EVENT_DROPPED) return;
+    CHECK_INT(event->state, MTWS_STATE_CONNECTED);
+    CHECK_INT(mtws_disconnect(p->ws, 1000, NULL), MTWS_OK);
+}
+
+static void disconnect_behind_the_end(void) {
+    static const peer_plan plans[] = {{.no_pong = true}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.on_event = disconnect_on_the_last_event;
+    if (!CHECK(peer_open_up(&p))) return;
+    CHECK_INT(peer_queue(&p, MTWS_TEXT, "now or never", 12, MTWS_NO_QUEUE), MTWS_OK);
+    CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+    peer_advance(&p, 6000);
+    CHECK_UINT(peer_count_events(&p, MTWS_EVENT_DROPPED), 1);
+    CHECK_INT(p.last_state, MTWS_STATE_DISCONNECTED);
+    CHECK_UINT(peer_last_state(&p, MTWS_STATE_DISCONNECTED)->event.close_code, 1000);
+    CHECK(p.idle);
+    peer_finish(&p);
+}
+
+/* A Ping that waits for room is not followed by another that asks again, however long it waits. */
+static void one_ping_waits(void) {
+    peer p;
+    peer_init(&p);
+    p.options.heartbeat_interval_ms = MTWS_OFF;
+    if (!CHECK(peer_open_up(&p))) return;
+    peer_queue_text(&p, "asked about");
+    peer_run(&p);
+    CHECK_UINT(p.message_count, 1);
+    p.write_budget = 0;
+    peer_advance(&p, 60000);
+    CHECK_UINT(peer_count_frames(&p, WIRE_PING), 0);
+    p.write_budget = SIZE_MAX;
+    peer_advance(&p, 200);
+    CHECK_UINT(peer_count_frames(&p, WIRE_PING), 1);
+    CHECK_UINT(p.settled, 1);
+    peer_finish(&p);
+}
+
+/* A server that answers each Ping before it has it, while nothing can be written: what waits does
+ * not grow beyond its room, and a Close still fits. */
+static void pongs_ahead_of_their_pings(void) {
+    peer p;
+    peer_init(&p);
+    p.ignore_violations = true; /* the peer would take its own Pongs for wrong */
+    p.options.heartbeat_interval_ms = 1000;
+    p.options.heartbeat_timeout_ms = 60000;
+    if (!CHECK(peer_open_up(&p))) return;
+    peer_advance(&p, 1100);
+    const peer_frame *ping = NULL;
+    for (size_t i = 0; i < p.frame_count; i++) {
+        if (p.frames[i].opcode == WIRE_PING) ping = &p.frames[i];
+    }
+    if (!CHECK(ping != NULL) || !CHECK_UINT(ping->size, MTWS__PING_SIZE)) return;
+    uint8_t payload[MTWS__PING_SIZE], filler[MTWS__CONTROL_MAX] = {0};
+    memcpy(payload, p.payloads.data + ping->at, sizeof payload);
+    uint64_t sequence = mtws__load_big(payload + 8, 8);
+    p.write_budget = 0;
+    for (size_t size = sizeof filler; size > 0; size--) { /* until Pongs fill all they may */
+        for (int i = 0; i < (size == sizeof filler ? 40 : 1); i++) {
+            wire_buffer out = {0};
+            wire_frame(&out, WIRE_PING, true, filler, size);
+            peer_send(&p, out.data, out.size);
+            wire_free(&out);
+        }
+    }
+    peer_run(&p);
+    for (int i = 0; i < 30; i++) {
+        wire_buffer out = {0};
+        peer_advance(&p, 1000);
+        mtws__store_big(payload + 8, 8, ++sequence);
+        wire_frame(&out, WIRE_PONG, true, payload, sizeof payload);
+        peer_send(&p, out.data, out.size);
+        wire_free(&out);
+        peer_run(&p);
+    }
+    CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+    peer_stream(&p, "close:1000");
+    peer_run(&p);
+    p.write_budget = SIZE_MAX;
+    peer_advance(&p, 100);
+    CHECK_UINT(peer_count_frames(&p, WIRE_CLOSE), 1);
+    CHECK_RANGE(peer_count_frames(&p, WIRE_PING), 4, 12);
+    CHECK_INT(peer_last_state(&p, MTWS_STATE_ERROR)->event.result, MTWS_ERR_CLOSED);
+    p.bad.size = 0;
+    peer_finish(&p);
 }
 
 /* open may give an error of its own, or a number that is none. */
@@ -288,7 +562,7 @@ static void full_wait_list(void) {
 /* Pings while nothing can be written: the room for Pongs fills, the latest one waits for room, and
  * it may be empty; a Close that is made meanwhile fits. */
 static void pongs_wait_for_room(void) {
-    for (int stops = 0; stops < 2; stops++) {
+    for (int stops = 0; stops < 3; stops++) {
         peer p;
         peer_init(&p);
         if (!peer_open_up(&p)) return;
@@ -301,6 +575,9 @@ static void pongs_wait_for_room(void) {
         if (stops == 1) {
             CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
             peer_advance(&p, 4500);
+        } else if (stops == 2) { /* the server closes; the Pong that waits is for nobody then */
+            peer_stream(&p, "close:1000");
+            peer_run(&p);
         }
         size_t before = peer_count_frames(&p, WIRE_PONG);
         p.write_budget = SIZE_MAX;
@@ -313,7 +590,8 @@ static void pongs_wait_for_room(void) {
             if (p.frames[i].opcode == WIRE_PONG) last = &p.frames[i];
         }
         if (stops == 0 && CHECK(last != NULL)) CHECK_UINT(last->size, 0);
-        CHECK_UINT(peer_count_frames(&p, WIRE_CLOSE), (size_t)stops);
+        CHECK_UINT(peer_count_frames(&p, WIRE_CLOSE), stops > 0);
+        if (stops == 2) CHECK_INT(p.frames[p.frame_count - 1].opcode, WIRE_CLOSE);
         peer_finish(&p);
     }
 }
@@ -379,7 +657,16 @@ int main(int argc, char **argv) {
         TEST(first_is_refused),
         TEST(retry_is_due_at_once),
         TEST(debug_to_stderr),
+        TEST(without_tls),
+        TEST(long_bad_name),
+        TEST(secrets_with_percent),
         TEST(zero_bytes),
+        TEST(read_by_waiting_polls),
+        TEST(refused_before_it_has_asked),
+        TEST(ends_while_paused_and_stopping),
+        TEST(disconnect_behind_the_end),
+        TEST(one_ping_waits),
+        TEST(pongs_ahead_of_their_pings),
         TEST(many_short_reads),
         TEST(odd_openings),
         TEST(full_wait_list),

@@ -556,21 +556,27 @@ static void refusals_after_an_open(void) {
 }
 
 static void retry_after(void) {
-    static const gate_plan plans[] = {
-        {.answer = "HTTP/1.1 503 Busy\r\nRetry-After: 100\r\n\r\n"},
-        {.answer = "HTTP/1.1 502 Bad\r\nRetry-After: 100\r\n\r\n"},
-        {0},
+    static const char *const busy[] = {
+        "HTTP/1.1 503 Busy\r\nRetry-After: 100\r\n\r\n",
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 100\r\n\r\n",
     };
-    gate g;
-    gate_init(&g, "http://proxy.example");
-    GATE_PLANS(&g, plans);
-    peer_start(&g.p);
-    peer_run(&g.p);
-    const peer_event *event = peer_last_state(&g.p, MTWS_STATE_RECONNECTING);
-    CHECK(event != NULL && event->event.retry_ms >= 100000 && event->event.retry_ms <= 110000);
-    peer_advance(&g.p, 111000);
-    CHECK_INT(g.p.last_state, MTWS_STATE_CONNECTED);
-    gate_finish(&g);
+    for (size_t i = 0; i < COUNT(busy); i++) {
+        const gate_plan plans[] = {
+            {.answer = busy[i]},
+            {.answer = "HTTP/1.1 502 Bad\r\nRetry-After: 100\r\n\r\n"},
+            {0},
+        };
+        gate g;
+        gate_init(&g, "http://proxy.example");
+        GATE_PLANS(&g, plans);
+        peer_start(&g.p);
+        peer_run(&g.p);
+        const peer_event *event = peer_last_state(&g.p, MTWS_STATE_RECONNECTING);
+        CHECK(event != NULL && event->event.retry_ms >= 100000 && event->event.retry_ms <= 110000);
+        peer_advance(&g.p, 111000);
+        CHECK_INT(g.p.last_state, MTWS_STATE_CONNECTED);
+        gate_finish(&g);
+    }
 }
 
 /* ---- time ------------------------------------------------------------------------------------- */

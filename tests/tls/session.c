@@ -1503,6 +1503,44 @@ static void long_identities(void) {
               "options.client_key_pem is not the certificate's");
 }
 
+/* An INTEGER of DER, `size` bytes that look random behind a length of two bytes. */
+static uint8_t *put_integer(uint8_t *at, uint64_t *seed, size_t size) {
+    memcpy(at, "\x02\x82", 2);
+    mtws__store_big(at + 2, 2, size);
+    unit_fill(seed, at + 4, size);
+    at[4] = 0x41;             /* neither negative nor with a zero before */
+    at[4 + size - 1] |= 0x01; /* and odd */
+    return at + 4 + size;
+}
+
+/* A key of RSA larger than any that BearSSL takes from a certificate is not the certificate's. */
+static void large_identity(void) {
+    static uint8_t der[8192], memory[64 * 1024];
+    static char text[16 * 1024];
+    static const size_t half = 288; /* bytes of a prime: 4608 bits */
+    uint64_t seed = 11;
+    mtws__identity identity;
+    mtws_options o;
+    mtws__writer w;
+    memcpy(der, "\x30\x82\0\0\x02\x01\0", 7);
+    uint8_t *at = put_integer(der + 7, &seed, 2 * half);
+    memcpy(at, "\x02\x03\x01\0\x01", 5);
+    at = put_integer(at + 5, &seed, 2 * half);
+    for (int i = 0; i < 5; i++) at = put_integer(at, &seed, half);
+    mtws__store_big(der + 2, 2, (uint64_t)(at - der) - 4);
+    mtws__writer_open(&w, text, sizeof text);
+    mtws__writer_text(&w, "-----BEGIN RSA PRIVATE KEY-----\n");
+    mtws__base64_encode(&w, der, (size_t)(at - der));
+    mtws__writer_text(&w, "\n-----END RSA PRIVATE KEY-----\n");
+    CHECK(!w.full);
+    memset(&o, 0, sizeof o);
+    o.client_cert_pem = pki_text("client-rsa.pem");
+    o.client_key_pem = text;
+    CHECK_STR(mtws__identity_load(&identity, memory, sizeof memory, &o),
+              "options.client_key_pem is not the certificate's");
+    CHECK_UINT(identity.rsa.plen, half);
+}
+
 /* The bytes of a certificate as PEM; valid until the next call. */
 static const char *as_pem(const uint8_t *der, size_t size) {
     static char text[16 * 1024];
@@ -2161,6 +2199,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(identities),
         TEST_ROWS(broken_identities),
         TEST(long_identities),
+        TEST(large_identity),
         TEST(odd_certificates),
         TEST_ROWS(bad_options),
         TEST(anchors),

@@ -1204,6 +1204,43 @@ static void idle_is_quiet(void) {
     server_close(&s);
 }
 
+/* Room to write is waited for only while there is something to write. */
+static void what_waited_is_cleared(void) {
+    server s;
+    mtws_client *ws = NULL;
+    mtws_event e;
+    mtws_wait wait;
+    char url[64];
+    bool connected = false;
+    server_open(&s);
+    faults_reset();
+    CHECK_INT(mtws_create(&ws, NULL), MTWS_OK);
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    for (int i = 0; i < 500 && !connected; i++) {
+        if (mtws_poll(ws, &e, 10) == 1) connected = e.state == MTWS_STATE_CONNECTED;
+        server_step(&s);
+    }
+    CHECK(connected);
+    while (mtws_poll(ws, &e, 0) == 1) {
+    }
+    faults_plan(SEND, 1, 1000, EAGAIN);
+    CHECK_INT(mtws_send_text(ws, "waits"), MTWS_OK);
+    CHECK_INT(mtws_poll(ws, &e, 0), 0);
+    mtws_get_wait(ws, &wait);
+    CHECK(wait.count >= 1 && wait.fds[0].want_read && wait.fds[0].want_write);
+    CHECK_INT(mtws_clear_queue(ws), MTWS_OK);
+    mtws_get_wait(ws, &wait);
+    CHECK(wait.count >= 1 && wait.fds[0].want_read && !wait.fds[0].want_write);
+    faults_reset();
+    CHECK_INT(mtws_poll(ws, &e, 0), 1);
+    CHECK_INT(e.type, MTWS_EVENT_DROPPED);
+    mtws_destroy(ws);
+    check_clean();
+    server_drop(&s);
+    server_close(&s);
+}
+
 /* The first address refuses, the second is silent: the wait for it is quiet, too. */
 static void refusal_and_silence_are_quiet(void) {
     enum { FILLERS = 8 };
@@ -1425,6 +1462,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(calls_fail_for_ever),
         TEST(byte_by_byte),
         TEST(idle_is_quiet),
+        TEST(what_waited_is_cleared),
         TEST(waits_without_limit),
         TEST(offline_by_the_proxy),
         TEST(woken_from_a_wait),

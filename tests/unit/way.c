@@ -79,6 +79,12 @@ static void bad_arguments(void) {
     CHECK(net.ctx == NULL);
     CHECK_INT(mtws_net_transport(&net, memory, 0), MTWS_ERR_MEMORY);
     mtws_net_destroy(&net);
+    CHECK_INT(mtws_net_transport(&net, memory, sizeof memory), MTWS_OK);
+    CHECK_INT(mtws_net_set_proxy(&net, "http://proxy.example"), MTWS_OK);
+    CHECK_STR(((mtws__way *)net.ctx)->proxy.text, "http://proxy.example");
+    CHECK_INT(mtws_net_set_proxy(&net, NULL), MTWS_OK); /* none */
+    CHECK_STR(((mtws__way *)net.ctx)->proxy.text, "");
+    mtws_net_destroy(&net);
 }
 
 static void reasons(void) {
