@@ -167,7 +167,9 @@ def all_seeds():
     yield bytes([2, 0]) + b"Server.Test.\0*.test\0" + pin + b"\0*.TEST"
     yield bytes([2, 0]) + b"a.b.example.com\0*.example.com\0x\0*.b.example.com"
     yield bytes([2, 0]) + b"x\0x\0" + pin[:-2] + b"t=\0"
-    yield bytes([2, 0]) + b"10.0.0.1\0010.0.0.1\0\000260228235959Z"
+    for time in (b"260228235959Z", b"491231235960Z", b"500101000000Z", b"20000229000000Z",
+                 b"19000301000000Z", b"99991231235959Z", b"00010101000000Z"):
+        yield bytes([2, 0]) + b"10.0.0.1\x0010.0.0.1\0\0" + time
 
 
 def main():
