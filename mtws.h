@@ -9306,6 +9306,12 @@ MTWS_PRIVATE bool mtws__client_secure(mtws_client *ws) {
     return true;
 }
 
+/* Ends the attempt; another one may find that the source works again. */
+MTWS_PRIVATE void mtws__client_no_entropy(mtws_client *ws) {
+    mtws__client_set_failure(ws, MTWS_ERR_ENTROPY, "the system's random source failed");
+    mtws__client_end(ws, MTWS__CAUSE_FAILED);
+}
+
 MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     if (ws->attempt < INT32_MAX) ws->attempt++;
     ws->retry_asked = false;
@@ -9319,8 +9325,7 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
     ws->redirects = 0;
     ws->foreign = false;
     if (!mtws__client_seed(ws) || !mtws__client_secure(ws)) {
-        mtws__client_set_failure(ws, MTWS_ERR_ENTROPY, "the system's random source failed");
-        mtws__client_end(ws, MTWS__CAUSE_FAILED);
+        mtws__client_no_entropy(ws);
         return;
     }
     c->phase = MTWS__PHASE_OPENING;
@@ -9502,7 +9507,8 @@ MTWS_PRIVATE const char *mtws__client_read_redirect(mtws_client *ws, mtws__write
     return NULL;
 }
 
-/* Follows a redirect, within the same attempt. NULL: it is under way; else why not. */
+/* Follows a redirect, within the same attempt. NULL: it is under way, or the attempt is over; else
+ * why not. */
 MTWS_PRIVATE const char *mtws__client_redirect(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
     char where[MTWS__LOG_MAX];
@@ -9539,7 +9545,10 @@ MTWS_PRIVATE const char *mtws__client_redirect(mtws_client *ws) {
     bool same = strcmp(host, ws->host) == 0 && url.port == ws->port && url.tls == ws->tls;
     if (!same) ws->foreign = true;
     mtws__client_aim(ws, host, url.port, url.tls);
-    if (!mtws__client_secure(ws)) return "a redirect, and the random source failed";
+    if (!mtws__client_secure(ws)) {
+        mtws__client_no_entropy(ws);
+        return NULL;
+    }
     mtws__client_make_request(ws, host_field, target);
     mtws__client_where(ws, where, sizeof where);
     mtws__log(ws, MTWS_LOG_INFO, "redirect", "redirect %d: connecting to %s", ws->redirects, where);

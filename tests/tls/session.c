@@ -1148,6 +1148,63 @@ static void randomness(void) { /* FAULTS row 58 */
     CHECK(memcmp(said[0], said[2], sizes[0]) != 0);
 }
 
+/* A random source that fails once, at the call that the test says. */
+typedef struct failing_source {
+    unsigned calls, fails_at;
+} failing_source;
+
+static bool fill_or_fail(void *ctx, void *out, size_t size) {
+    failing_source *s = (failing_source *)ctx;
+    memset(out, (int)++s->calls, size);
+    return s->calls != s->fails_at;
+}
+
+/* FAULTS row 16: no randomness for the handshake to which a redirect leads. It is no refusal of the
+ * server's, and the next attempt goes as far again. */
+static void no_entropy_behind_a_redirect(void) {
+    failing_source source = {0, 2}; /* the first is for masking keys */
+    unsigned errors = 0, requests = 0;
+    uint16_t port;
+    int listener = loopback_listen(&port, 5);
+    char url[64], answer[128];
+    mtws_options options;
+    mtws_client *ws = NULL;
+    mtws_event e;
+    memset(&options, 0, sizeof options);
+    options.ca_pem = pki_text("root.pem");
+    options.random.fill = fill_or_fail;
+    options.random.ctx = &source;
+    options.max_redirects = 1;
+    options.initial_reconnect_delay_ms = options.max_reconnect_delay_ms = 250;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_OK);
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)port);
+    int size =
+        snprintf(answer, sizeof answer,
+                 "HTTP/1.1 302 Found\r\nLocation: wss://127.0.0.1:%u/\r\n\r\n", (unsigned)port);
+    CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
+    for (int i = 0; i < 500 && requests < 2; i++) {
+        if (mtws_poll(ws, &e, 10) == 1 && e.state == MTWS_STATE_ERROR) {
+            errors++;
+            CHECK_INT(e.result, MTWS_ERR_ENTROPY);
+            CHECK_UINT(e.http_status, 0);
+        }
+        struct pollfd p = {listener, POLLIN, 0};
+        if (poll(&p, 1, 0) != 1) continue;
+        int server = loopback_accept(listener);
+        char request[2048];
+        for (int k = 0; k < 5; k++) mtws_poll(ws, &e, 10);
+        CHECK(loopback_wait(server, POLLIN) && recv(server, request, sizeof request, 0) > 0);
+        CHECK_INT(send(server, answer, (size_t)size, MSG_NOSIGNAL), size);
+        close(server);
+        requests++;
+    }
+    CHECK_UINT(requests, 2);
+    CHECK_UINT(errors, 1);
+    CHECK(mtws_get_state(ws) != MTWS_STATE_FAILED);
+    mtws_destroy(ws);
+    close(listener);
+}
+
 /* Secrets do not outlive their use. */
 static void wiped(void) {
     world *w = world_new();
@@ -2187,6 +2244,7 @@ int main(int argc, char **argv) {
         TEST(session_age),
         TEST(session_forgotten),
         TEST(randomness),
+        TEST(no_entropy_behind_a_redirect),
         TEST(wiped),
         TEST_ROWS(versions),
         TEST_ROWS(suites),
