@@ -51,7 +51,8 @@ typedef struct world {
     size_t end_at;              /* the stream ends there */
     size_t flip_at;             /* this byte is changed */
     int open_again;
-    size_t write_end; /* nothing can be written behind so many bytes */
+    size_t write_end; /* nothing can be written behind so many bytes: writing fails ... */
+    bool full;        /* ... or says AGAIN */
     ptrdiff_t again;  /* what is said instead of a byte: AGAIN, or nothing at all */
     bool broken;      /* the stream breaks where it ends */
     bool no_cache;    /* the server keeps no sessions */
@@ -228,7 +229,7 @@ static ptrdiff_t lower_write(void *ctx, const void *data, size_t size) {
     world *w = (world *)ctx;
     w->writes++;
     CHECK(size > 0);
-    if (w->up.total >= w->write_end) return MTWS_IO_ERROR;
+    if (w->up.total >= w->write_end) return w->full ? MTWS_IO_AGAIN : MTWS_IO_ERROR;
     if (gate(w, w->write_gate, &w->writing_again)) return w->again;
     size = piece_size(w, size, w->write_size);
     size = mtws__min_size(size, w->write_end - w->up.total);
@@ -552,6 +553,29 @@ static void verdicts(void) {
     }
 }
 
+/* Which extended key usages are for servers: theirs, and any; not another of the same size. */
+static void purposes(void) {
+    static const struct {
+        size_t size;
+        uint8_t oid[9];
+        bool good;
+    } rows[] = {
+        {8, {0x2b, 6, 1, 5, 5, 7, 3, 1}, true},     {8, {0x2b, 6, 1, 5, 5, 7, 3, 2}, false},
+        {4, {0x55, 0x1d, 0x25, 0}, true},           {4, {0x55, 0x1d, 0x25, 1}, false},
+        {9, {0x2b, 6, 1, 5, 5, 7, 3, 1, 0}, false}, {0, {0}, false},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        mtws__verifier v;
+        memset(&v, 0, sizeof v);
+        v.cert.piece.data = rows[i].oid;
+        v.cert.piece.size = rows[i].size;
+        test_context("row %zu", i);
+        mtws__verifier_item(&v, MTWS__CERT_PURPOSE);
+        CHECK(v.purposes);
+        CHECK_INT(v.for_servers, rows[i].good);
+    }
+}
+
 /* Nobody is checked, but pins: those of the server's own key alone. */
 static void insecure(void) {
     for (size_t i = 0; i < UNIT_COUNT(trust_rows); i++) {
@@ -870,11 +894,15 @@ static void broken(void) {
     static const char record[] = {0x15, 3, 3, 0, 2, 2, 40};
     w->answer = "";
     w->write_end = 0;
-    world_connect(w);
-    flow_add(&w->down, record, sizeof record);
-    CHECK_INT(world_shake(w), MTWS_ERR_TLS);
-    CHECK(strstr(mtws__tls_text(w->tls), "no common cipher") != NULL);
-    world_close(w);
+    for (int full = 0; full < 2; full++) {
+        test_context("writing %s", full ? "has no room" : "fails");
+        w->full = full;
+        world_connect(w);
+        flow_add(&w->down, record, sizeof record);
+        CHECK_INT(world_shake(w), MTWS_ERR_TLS);
+        CHECK(strstr(mtws__tls_text(w->tls), "no common cipher") != NULL);
+        world_close(w);
+    }
     world_end(w);
 }
 
@@ -2227,6 +2255,7 @@ int main(int argc, char **argv) {
     static const test_entry tests[] = {
         TEST_ROWS(trust),
         TEST(verdicts),
+        TEST(purposes),
         TEST_ROWS(insecure),
         TEST_ROWS(broken_certificates),
         TEST(other_anchors),
