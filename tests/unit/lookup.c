@@ -444,6 +444,33 @@ static void truncated(void) {
     server_close(&server);
 }
 
+/* FAULTS row 36: an answer that came in time counts, however late it is looked at. (A stream that is
+ * connected and has not asked yet is given up, and another one asks.) */
+static void looked_at_late(void) {
+    static const uint64_t late_us[] = {2000000, 60000000, UINT64_C(28800000000)};
+    for (size_t i = 0; i < 8 * UNIT_COUNT(late_us); i++) {
+        bool stream = i % 8 >= 4;
+        name_server server;
+        server_open(&server);
+        if (stream) server.habit = TRUNCATES;
+        start("", "");
+        use(&server, 1);
+        int result = MTWS_IO_AGAIN;
+        for (size_t k = 0; k < 50 && result == MTWS_IO_AGAIN; k++) {
+            result = mtws__net_open(&net, "h.example", port, false);
+            server_datagrams(&server);
+            server_stream(&server);
+            poll(NULL, 0, 1);
+            if (k == i % 4) net.now_us += late_us[i / 8];
+        }
+        test_context("%" PRIu64 " us behind call %zu, stream %d", late_us[i / 8], i % 4, stream);
+        if (CHECK_INT(result, 0)) close(loopback_accept(listener));
+        CHECK_RANGE(server.questions, 2, stream && i % 4 == 1 ? 4 : 2);
+        finish();
+        server_close(&server);
+    }
+}
+
 /* FAULTS row 67, and a flood of it: the right answer is found behind, and no call reads more than
  * its share. */
 static void forged(void) {
@@ -822,12 +849,25 @@ static void options(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST(nobody_is_asked), TEST(hosts_file),  TEST(large_hosts_file),
-        TEST(by_name_server),  TEST(failures),    TEST(truncated),
-        TEST(forged),          TEST(in_turn),     TEST(configuration),
-        TEST(address_changes), TEST(stale),       TEST(one_family_is_enough),
-        TEST(retired),         TEST(black_holes), TEST(said_to_people),
-        TEST(options),         TEST(awaited),     TEST(too_long_a_datagram),
+        TEST(nobody_is_asked),
+        TEST(hosts_file),
+        TEST(large_hosts_file),
+        TEST(by_name_server),
+        TEST(failures),
+        TEST(looked_at_late),
+        TEST(truncated),
+        TEST(forged),
+        TEST(in_turn),
+        TEST(configuration),
+        TEST(address_changes),
+        TEST(stale),
+        TEST(one_family_is_enough),
+        TEST(retired),
+        TEST(black_holes),
+        TEST(said_to_people),
+        TEST(options),
+        TEST(awaited),
+        TEST(too_long_a_datagram),
     };
     snprintf(files_at, sizeof files_at, P_tmpdir "/mtws-lookup-XXXXXX");
     loopback_need(mkdtemp(files_at) != NULL, "mkdtemp");
