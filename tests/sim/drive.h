@@ -34,6 +34,12 @@ static uint64_t settle_us(void)
     return patience(us) + 4 * timeout_us();
 }
 
+/* Whether the program takes a message from the server a tick, however many there are. */
+static bool is_slow(void)
+{
+    return has(T_TICK) && has(T_ONE_POLL);
+}
+
 /* The time by which the client has to be connected, or all to be settled, after this moment. */
 static void calm_times(void)
 {
@@ -44,8 +50,7 @@ static void calm_times(void)
         return; /* DISCONNECTED comes first, or there is no telling */
     }
     if (sim.state == MTWS_STATE_CONNECTED && conn_is_well(c)) {
-        bool slow = has(T_TICK) && has(T_ONE_POLL); /* a message from the server a tick */
-        sim.settle_by_us = sim.unsettled > 0 && !slow ? sim.now_us + settle_us() : NEVER;
+        sim.settle_by_us = sim.unsettled > 0 && !is_slow() ? sim.now_us + settle_us() : NEVER;
     } else if (sim.state == MTWS_STATE_RECONNECTING && !conn_held(c)) {
         sim.open_by_us = most(sim.retry_us, sim.now_us) + patience(connect_timeout_us());
     } else if (sim.state == MTWS_STATE_CONNECTED) {
@@ -80,7 +85,7 @@ static bool drains(void)
     bool asks = o->confirm == MTWS_CONFIRM_NONE
                 || (o->confirm == MTWS_CONFIRM_PONG && o->confirm_delay_ms != MTWS_OFF);
     return asks && !o->hold_queue && !has(T_SLOW_FOREVER) && !has(T_POISON_FOREVER) && !has(T_TTL)
-           && settle_us() < close_timeout_us() * 4 / 5;
+           && !is_slow() && settle_us() < close_timeout_us() * 4 / 5;
 }
 
 static void begin_ending(void)
@@ -101,7 +106,7 @@ static void end_disconnected(void)
     if (sim.state != MTWS_STATE_DISCONNECTED) {
         return;
     }
-    if (!has(T_SLOW_FOREVER) && !has(T_POISON_FOREVER)) {
+    if (!has(T_SLOW_FOREVER) && !has(T_POISON_FOREVER) && !is_slow()) {
         REQUIRE(sim.stop_result == MTWS_OK, "graceful end", "mtws_disconnect ends with %d (%s)",
                 sim.stop_result, sim.failure_reason);
     }

@@ -260,12 +260,14 @@ static int32_t plan_ms(uint64_t us)
 }
 
 /* An option, 0 being the default, is raised where the healthy network could not meet it. */
-static void plan_at_least(int32_t *option_ms, int32_t normal_ms, int32_t least_ms)
+static int32_t plan_at_least(int32_t *option_ms, int32_t normal_ms, int32_t least_ms)
 {
     int32_t now_ms = *option_ms == 0 ? normal_ms : *option_ms;
-    if (now_ms < least_ms) {
-        *option_ms = least_ms;
+    if (now_ms >= least_ms) {
+        return now_ms;
     }
+    *option_ms = least_ms;
+    return least_ms;
 }
 
 static void plan_draw_times(plan *p, rng *r)
@@ -319,11 +321,9 @@ static void plan_draw_times(plan *p, rng *r)
     }
     /* A server that stays slow must be able to take one message within the time for a Pong. */
     if (plan_has(p, T_SLOW_FOREVER)) {
-        plan_at_least(&o->heartbeat_timeout_ms, 0, 100);
-        plan_at_least(&o->connect_timeout_ms, 0, 1000);
-        int32_t patience_ms = o->heartbeat_timeout_ms < o->connect_timeout_ms
-                                  ? o->heartbeat_timeout_ms
-                                  : o->connect_timeout_ms;
+        int32_t pong_ms = plan_at_least(&o->heartbeat_timeout_ms, 5000, 100);
+        int32_t open_ms = plan_at_least(&o->connect_timeout_ms, 20000, 1000);
+        int32_t patience_ms = pong_ms < open_ms ? pong_ms : open_ms;
         uint64_t highest = (uint64_t)patience_ms * 1000000 / 4 / (o->max_queue_size + 600);
         p->slow_ns = p->slow_ns < highest ? p->slow_ns : highest;
     }
