@@ -9363,7 +9363,7 @@ MTWS_PRIVATE mtws_result mtws__client_start_tls(mtws_client *ws, uint8_t *memory
 
 /* There is a wss:// URL. MTWS_OK, or why it can't be. */
 MTWS_PRIVATE mtws_result mtws__client_need_tls(mtws_client *ws) {
-    const char *path;
+    const char *path = NULL;
     if (!ws->own_net && ws->proxy_text[0] == 0) return MTWS_OK;
     if (!ws->own_net) {
         mtws__log(ws, MTWS_LOG_ERROR, "no_tls",

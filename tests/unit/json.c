@@ -417,7 +417,7 @@ static void strings(void) {
 /* Each \uXXXX, and each pair, is what an encoder of UTF-8 says. */
 static void every_escape(void) {
     for (uint32_t point = 1; point <= 0x10ffff; point += point < 0x10000 ? 1 : 257) {
-        char escape[16], text[8];
+        char escape[20], text[8];
         uint32_t high = 0xd800 + ((point - 0x10000) >> 10),
                  low = 0xdc00 + ((point - 0x10000) & 0x3ff);
         if (point < 0x10000) snprintf(escape, sizeof escape, "\"\\u%04x\"", (unsigned)point);
