@@ -370,13 +370,13 @@ static void early_wait(void *ctx, bool want_read, bool want_write, mtws_wait *ou
 static void early_close(void *ctx) { (void)ctx; }
 
 static void refused_before_it_has_asked(void) {
-    early early = {0, false};
+    early server = {0, false};
     mtws_options o;
     mtws_client *ws;
     mtws_event e;
     memset(&o, 0, sizeof o);
     mtws_transport transport = {early_open, early_read,  early_write,
-                                early_wait, early_close, &early};
+                                early_wait, early_close, &server};
     o.transport = transport;
     CHECK_INT(mtws_create(&ws, &o), MTWS_OK);
     CHECK_INT(mtws_connect(ws, "ws://server.example/", NULL), MTWS_OK);
