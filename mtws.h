@@ -9339,7 +9339,7 @@ MTWS_PRIVATE void mtws__client_start_attempt(mtws_client *ws) {
 MTWS_PRIVATE mtws_result mtws__client_start_tls(mtws_client *ws, uint8_t *memory, size_t size,
                                                 const mtws__tls_layout *layout) {
     mtws_options *o = &ws->options;
-    const char *option = mtws__tls_option(o), *wrong;
+    const char *option = mtws__tls_option(o), *wrong = "";
     mtws_result result = MTWS_OK;
     if (size > 0) {
         mtws__tls *tls = (mtws__tls *)(void *)memory;
