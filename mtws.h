@@ -799,8 +799,10 @@ MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
  * close_timeout_ms. Meanwhile the state stays CONNECTED, messages are still handed over, and
  * mtws_send is MTWS_ERR_STATE. Then STATE tells DISCONNECTED: result MTWS_OK and the server's
  * close_code, or MTWS_ERR_TIMEOUT and the like. What was not confirmed stays queued; what belonged
- * to this connection alone is DROPPED with MTWS_ERR_DISCONNECTED. A second call, or one while no
- * connection is open, ends it at once.
+ * to this connection alone is DROPPED with MTWS_ERR_DISCONNECTED. While paused with messages that
+ * wait it takes all of close_timeout_ms, and those are lost. A second call, or one while no
+ * connection is open, ends it at once: to have everything delivered first, whatever it takes, call
+ * it when mtws_get_stats says that queued_messages is 0.
  * MTWS_ERR_ARGUMENT: a code that may not be sent (RFC 6455 section 7.4), or too long a reason;
  * MTWS_ERR_UTF8: the reason is not UTF-8. */
 MTWS_API mtws_result  mtws_disconnect(mtws_client *ws, uint16_t close_code,
@@ -9858,6 +9860,11 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
         case MTWS__INPUT_BAD: mtws__client_violation(ws, m->result, m->text); break;
         case MTWS__INPUT_MESSAGE:
             if (mtws__client_on_beat(ws)) {
+                mtws__message_release(m);
+                break;
+            }
+            if (ws->paused && ws->stopping && ws->now_us >= c->deadline_us) {
+                /* Nobody takes it any more; what came behind it still counts. */
                 mtws__message_release(m);
                 break;
             }

@@ -1152,6 +1152,35 @@ static void disconnects_gracefully(void) {
     peer_finish(&p);
 }
 
+/* A message waits for a program that paused, and never comes back to it: what the server said
+ * behind it, the Pong and the Close, still counts at the end. Where it does, the message is its. */
+static void disconnects_while_paused(void) {
+    for (int resumed = 0; resumed < 2; resumed++) {
+        peer p;
+        peer_init(&p);
+        p.options.close_timeout_ms = 3000;
+        if (peer_open_up(&p)) {
+            mtws_set_paused(p.ws, true);
+            peer_stream(&p, "text:waits");
+            peer_advance(&p, 100);
+            peer_queue_text(&p, "mine");
+            uint64_t start = p.now_us;
+            CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+            peer_advance(&p, 100);
+            CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+            if (resumed) mtws_set_paused(p.ws, false);
+            CHECK(peer_reach(&p, MTWS_STATE_DISCONNECTED, 10000));
+            CHECK_RANGE((p.now_us - start) / 1000, 0, resumed ? 200 : 3000);
+            const mtws_event *last = &p.events[p.event_count - 1].event;
+            CHECK_INT(last->result, MTWS_OK);
+            CHECK_UINT(last->close_code, 1000);
+            CHECK_UINT(peer_count_events(&p, MTWS_EVENT_MESSAGE), (size_t)resumed);
+            CHECK_UINT(peer_count_events(&p, MTWS_EVENT_DELIVERED), 1);
+        }
+        peer_finish(&p);
+    }
+}
+
 /* All within close_timeout_ms, whatever the server does; what was not confirmed stays queued. */
 static void disconnect_takes_its_time_at_most(void) { /* FAULTS row 40 */
     static const struct {
@@ -3025,6 +3054,7 @@ int main(int argc, char **argv) {
         TEST(tokens_between_attempts),
         TEST(headers_come_and_go),
         TEST(disconnects_gracefully),
+        TEST(disconnects_while_paused),
         TEST_ROWS(disconnect_takes_its_time_at_most),
         TEST(disconnect_arguments),
         TEST_ROWS(connect_timeout),
