@@ -877,7 +877,8 @@ MTWS_API mtws_result  mtws_set_trust      (mtws_client *ws, const mtws_trust *tr
 
 /* Does the work that is due and hands over the next event.
  * 1: *event is it. 0: timeout_ms passed, or mtws_wake was called, or a signal handler ran.
- * MTWS_ERR_IDLE, at once: disconnected or failed, and every event was handed over.
+ * MTWS_ERR_IDLE, at once: disconnected or failed, and every event was handed over; queue_ttl_ms
+ * alone can bring about others later.
  * *event is always set, MTWS_EVENT_NONE unless 1. timeout_ms -1: as long as it takes; 0: never
  * wait. Not calling it is back-pressure: nothing is read meanwhile, and nothing is answered, so
  * call it more often than the server's patience, and heartbeat_timeout_ms, ask for. */
@@ -10428,9 +10429,12 @@ MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
         return 1;
     }
     if (resting) {
-        if (!ws->connect_asked && !ws->retry_asked) return MTWS_ERR_IDLE;
-        mtws__client_begin(ws, event);
-        return 1;
+        if (ws->connect_asked || ws->retry_asked) {
+            mtws__client_begin(ws, event);
+            return 1;
+        }
+        mtws__queue_expire(&ws->queues[MTWS__MAIN], ws->now_us);
+        return mtws__client_report(ws, event) ? 1 : (int)MTWS_ERR_IDLE;
     }
     if (ws->state == MTWS_STATE_ERROR) {
         mtws__client_decide(ws, event);
@@ -10477,7 +10481,7 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
     const mtws__connection *c = &ws->connection;
     if (mtws__client_has_event(ws)) return 0;
     if (ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED) {
-        return ws->retry_asked ? 0 : UINT64_MAX;
+        return ws->retry_asked ? 0 : mtws__queue_expiry_us(&ws->queues[MTWS__MAIN]);
     }
     bool at_once = (c->phase == MTWS__PHASE_OPENING && !c->transport_open) ||
                    (c->unparsed && !c->held) || (c->readable && !c->full && !c->input_ended) ||

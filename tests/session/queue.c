@@ -1237,6 +1237,34 @@ static void time_to_live(void) {
     peer_finish(&p);
 }
 
+/* Nothing is to be sent any more, and time passes all the same. */
+static void time_to_live_at_rest(void) {
+    peer p;
+    peer_init(&p);
+    p.options.queue_ttl_ms = 5000;
+    p.options.max_queue_size = 100;
+    CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+    queue_number(&p, 0, 60, 0);
+    CHECK_INT(mtws_send_text(p.ws, "no room, no room, no room, no room, no room"),
+              MTWS_ERR_QUEUE_FULL);
+    p.now_us += 3000000;
+    mtws_event event;
+    mtws_wait wait;
+    CHECK_INT(mtws_poll(p.ws, &event, 0), MTWS_ERR_IDLE);
+    mtws_get_wait(p.ws, &wait);
+    CHECK_INT(wait.timeout_ms, 2000);
+    p.now_us += 2000000;
+    CHECK_INT(mtws_poll(p.ws, &event, 0), 1);
+    CHECK_INT(event.type, MTWS_EVENT_DROPPED);
+    CHECK_INT(event.result, MTWS_ERR_EXPIRED);
+    CHECK_INT(mtws_poll(p.ws, &event, 0), 1);
+    CHECK_INT(event.type, MTWS_EVENT_WRITABLE);
+    CHECK_INT(mtws_poll(p.ws, &event, 0), MTWS_ERR_IDLE);
+    mtws_get_wait(p.ws, &wait);
+    CHECK_INT(wait.timeout_ms, -1);
+    mtws_destroy(p.ws);
+}
+
 /* What has begun to leave does not expire. */
 static void no_expiry_on_the_wire(void) {
     peer p;
@@ -1840,6 +1868,7 @@ int main(int argc, char **argv) {
         TEST(an_event_each_poll),
         TEST(replies_at_a_slow_rate),
         TEST(time_to_live),
+        TEST(time_to_live_at_rest),
         TEST(no_expiry_on_the_wire),
         TEST(held_until_released),
         TEST(parts_are_held),
