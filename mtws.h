@@ -122,13 +122,16 @@
  *       or 4xx, or with no RFC 6455 answer;        retried after max_reconnect_delay_ms, and the
  *       MTWS_ERR_TLS_TRUST, MTWS_ERR_TLS_NAME;     log says ERROR (a bad deploy passes)
  *       a proxy's refusal, see WAYS OUT
- *     Close with 1002, 1003, 1007, 1008, 1009    retried after max_reconnect_delay_ms
- *     Close with 1012 or 1013                    retried after a full delay
+ *     the server's Close with 1002, 1003, 1007,  retried after max_reconnect_delay_ms
+ *       1008 or 1009
+ *     its Close with 1012 or 1013                retried after a full delay
  *     429 or 503 with Retry-After, a proxy's     retried after what it asks for, at least (an hour
  *       too                                        at most; up to a tenth more at random)
- *     all else: 408, 425, 429, 5xx, a Close      retried after a delay
+ *     all else: 408, 425, 429, 5xx, its Close    retried after a delay
  *       with 1000 or 1001, a reset, a timeout,
- *       MTWS_ERR_TLS, MTWS_ERR_TLS_TIME
+ *       MTWS_ERR_TLS, MTWS_ERR_TLS_TIME, and
+ *       what makes us close: MTWS_ERR_PROTOCOL,
+ *       MTWS_ERR_UTF8, MTWS_ERR_TOO_BIG
  *
  * With max_reconnect_attempts MTWS_OFF nothing is retried: a Close frame of the server, but 1010,
  * leads to disconnected, and everything else to failed.
@@ -197,7 +200,9 @@
  * and twice as many may be under way with each answer, so that a slow server makes progress. A
  * message that is alone in flight at three closes in a row by the server (1003, 1007 to 1009,
  * 1011) is DROPPED. Until then nothing behind it moves: with the default delays for about two
- * minutes.
+ * minutes. Where the answer to a message is what makes this client close, because it is over
+ * max_message_size, that does not count: the message is sent again and again, so raise the limit,
+ * or set stream_messages.
  *
  *
  * WAYS OUT
@@ -382,9 +387,9 @@
 /* ==========================================================================
  * >>api
  * Every function belongs to the thread that uses the client, mtws_wake alone excepted. Functions
- * that take a client take no NULL (mtws_destroy does), and may not be called from a hook of that
- * client: both are asserted or undefined. Text is UTF-8, ends with NUL, and is copied unless said
- * otherwise. Times are in milliseconds, sizes in bytes.
+ * that take a client take no NULL (mtws_destroy does), nor NULL for what they fill in, and may not
+ * be called from a hook of that client: all are asserted or undefined. Text is UTF-8, ends with
+ * NUL, and is copied unless said otherwise. Times are in milliseconds, sizes in bytes.
  */
 #ifndef MTWS_H_INCLUDED
 #define MTWS_H_INCLUDED
@@ -948,7 +953,9 @@ MTWS_API mtws_result  mtws_release_queue(mtws_client *ws);
 MTWS_API mtws_result  mtws_clear_queue  (mtws_client *ws);
 
 /* options.confirm PROGRAM (else MTWS_ERR_STATE): the server's program has every message up to id
- * that has left. MTWS_ERR_ARGUMENT: an id that was never given. */
+ * that has left. Ids are in the order of the calls, which is the order on the wire but for what is
+ * sent with MTWS_FIRST: that is ahead of lower ids, and best confirmed while hold_queue holds those
+ * back. Refused messages take no id. MTWS_ERR_ARGUMENT: an id that was never given. */
 MTWS_API mtws_result  mtws_confirm      (mtws_client *ws, uint64_t id);
 
 /* ---- handlers: an optional layer over events ------------------------------------------------ */
@@ -1817,8 +1824,8 @@ MTWS_PRIVATE const char *mtws__result_text(int result) {
         "the name could not be resolved",
         "could not connect",
         "the proxy failed",
-        "TLS failed",
-        "the server's certificate is not trusted",
+        "TLS failed, or is not in this build",
+        "the certificate is not trusted, or there are no roots to trust",
         "the server's certificate is for another host",
         "the server's certificate is not valid at this time",
         "the answer to the upgrade is not RFC 6455's",
@@ -7659,7 +7666,8 @@ MTWS_PRIVATE const char *mtws__verifier_check(mtws__verifier *v) {
     }
     if (!v->insecure && !v->named) {
         v->result = MTWS_ERR_TLS_NAME;
-        return "the server's certificate is for another host";
+        return "the server's certificate is for another host: its subjectAltName does not have the "
+               "name or address that was asked for";
     }
     v->result = MTWS_ERR_TLS_TRUST;
     if (!v->insecure && v->purposes && !v->for_servers) {

@@ -64,6 +64,7 @@ static const char help[] =
     "                      that followed it; none: when it is written (default: pong)\n"
     "  --max-size BYTES    longest line or message (default: 1048576)\n"
     "  --ca FILE           wss://: the roots to trust, PEM (default: the system's)\n"
+    "  --server-name NAME  and the name to find in the server's certificate (default: the URL's)\n"
     "  --pin PIN,...       and only servers with one of these keys: base64 of SHA-256 of the\n"
     "                      public key, as in RFC 7469\n"
     "  --cert FILE         a certificate to show, with what leads to its root, PEM\n"
@@ -203,6 +204,7 @@ typedef enum option_id {
     OPT_CONFIRM,
     OPT_MAX_SIZE,
     OPT_CA,
+    OPT_SERVER_NAME,
     OPT_PIN,
     OPT_CERT,
     OPT_KEY,
@@ -238,6 +240,7 @@ static const struct {
     {"--confirm", true},
     {"--max-size", true},
     {"--ca", true},
+    {"--server-name", true},
     {"--pin", true},
     {"--cert", true},
     {"--key", true},
@@ -330,6 +333,7 @@ static void parse_tls(settings *set, option_id id, const char *name, char *value
     mtws_options *options = &set->options;
     switch (id) {
     case OPT_CA: options->ca_file = value; break;
+    case OPT_SERVER_NAME: options->server_name = value; break;
     case OPT_PIN: options->pin_sha256 = value; break;
     case OPT_INSECURE: options->insecure_skip_verify = true; break;
     case OPT_CERT:
@@ -356,6 +360,7 @@ static void apply_option(settings *set, option_id id, const char *name, char *va
         set->options.confirm = *value == 'n' ? MTWS_CONFIRM_NONE : MTWS_CONFIRM_PONG;
         break;
     case OPT_CA:
+    case OPT_SERVER_NAME:
     case OPT_PIN:
     case OPT_CERT:
     case OPT_KEY:
