@@ -1262,7 +1262,7 @@ static void time_to_live_at_rest(void) {
     CHECK_INT(mtws_poll(p.ws, &event, 0), MTWS_ERR_IDLE);
     mtws_get_wait(p.ws, &wait);
     CHECK_INT(wait.timeout_ms, -1);
-    mtws_destroy(p.ws);
+    peer_finish(&p);
 }
 
 /* What has begun to leave does not expire. */
