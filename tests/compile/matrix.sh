@@ -298,7 +298,7 @@ part_sanitize() {
     check sanitize CC=gcc "CFLAGS=-Og -g1 -fno-omit-frame-pointer $sanitizers"
 }
 part_memory() {
-    export TEST_SAMPLE=11
+    export TEST_SAMPLE=31
     check memory CC=clang CFLAGS='-O0 -g1 -fsanitize=memory'
 }
 # Another libc, where the rooms that call it are: those that are pure do not see which it is.
