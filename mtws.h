@@ -10099,10 +10099,6 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
             mtws__client_end(ws, MTWS__CAUSE_FAILED);
             return;
         }
-        if (c->input_ended || c->output_ended) {
-            mtws__client_on_end(ws);
-            return;
-        }
         if (!c->doomed && !c->close_heard) {
             mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
                                      "the server did not answer our Close within "
