@@ -621,7 +621,7 @@ static void model_stopped(const mtws_event *e)
     }
 }
 
-/* No attempts for now. */
+/* No attempts meanwhile. */
 static void model_waiting(const mtws_event *e)
 {
     REQUIRE(is_offline(), "offline",

@@ -267,7 +267,7 @@ static size_t rest_of_frame(const life *l) {
     return (length == 126 ? 8 : 6) + size - w->header_have;
 }
 
-/* One write: peek, and the transport takes some of it, all, or nothing for now. */
+/* One write: peek, and the transport takes some of it, all, or nothing yet. */
 static void do_write(life *l) {
     if (!l->connected) return;
     bool one_frame = unit_chance(&l->dice, 25);
