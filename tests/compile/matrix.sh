@@ -20,7 +20,7 @@ unset MAKEFLAGS MAKELEVEL MFLAGS
 
 JOBS=${JOBS:-2}
 BUILD=build/matrix
-PARTS='gcc sanitize big-endian memory clang m32 compile musl' # the longest first
+PARTS='gcc sanitize clang memory compile big-endian m32 musl' # the longest first
 WARNINGS='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Werror'
 C_WARNINGS='-Wstrict-prototypes -Wmissing-prototypes'
 BEARSSL='-DMTWS_BEARSSL -Wl,--no-as-needed -lbearssl' # before the file that needs it
