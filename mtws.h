@@ -5452,12 +5452,12 @@ MTWS_PRIVATE void mtws__dns_start(mtws__dns *d, const char *host, bool absolute,
     bool usable = e != NULL && now_us < e->usable_us;
     if (d->config.rotate && !usable) d->good++;
     d->good %= (unsigned)d->config.server_count;
-    if (usable && e->pending != 0 && mtws__dns_begin(d, e->candidate)) {
+    bool fresh = usable && now_us < e->ended_us;
+    if (fresh && e->pending != 0 && mtws__dns_begin(d, e->candidate)) {
         /* Half of it is known, and may be used while the other half is asked for. */
         memcpy(d->sets, e->sets, sizeof d->sets);
         d->need = e->pending;
         d->limit_us = e->ended_us;
-        d->stale = now_us >= e->ended_us;
         return;
     }
     if (usable) {

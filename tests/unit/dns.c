@@ -1246,6 +1246,19 @@ static void stale(void) {
         CHECK(net.dns.outcome == MTWS__DNS_OUTCOME_SILENT ||
               net.dns.outcome == MTWS__DNS_OUTCOME_FAILED);
     }
+    /* What was half known is as good, and its other half waits as long. */
+    world(1);
+    net.servers[0].way = WAY_FAIL_SIX;
+    look_up("h.example");
+    later_s(400);
+    net.servers[0].way = WAY_SILENT;
+    CHECK_UINT(look_up("h.example"), 2000);
+    for (int i = 0; i < 3; i++) {
+        later_s(1);
+        CHECK_UINT(look_up("h.example"), 0);
+        CHECK(net.dns.stale);
+        check_found(0, 2);
+    }
     /* What a server says counts, and that a name is gone is something. */
     world(1);
     look_up("h.example");
