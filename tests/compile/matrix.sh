@@ -266,7 +266,7 @@ check() {
         fail "make check for $name ended with status $status; the end of $log:"
         tail -n 20 "$log"
     elif [ "${line##* }" != 0 ]; then
-        grep -e FAILED -e 'ended with status' -e ': error' -e 'not true' "$log" | head -n 20
+        grep -e FAILED -e 'ended with status' -e ': error' -e ':[0-9]*: \[' "$log" | head -n 40
     fi
 }
 

@@ -199,6 +199,7 @@ def heal(test, pair, fault, leave=None):
 def finish(test, pair):
     """The rest of the messages, and the accounts."""
     client = pair.client
+    client.wait(lambda: client.sent, now_ms() + 5000)  # the connection may be quicker than the rate
     since = len(client.lines)
     client.command("finish")
     ended = client.wait(lambda: [1 for line in client.lines[since:] if line[1] == "end"],
