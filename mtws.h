@@ -9469,6 +9469,8 @@ MTWS_PRIVATE void mtws__client_write_request(mtws_client *ws) {
             mtws__client_end_output(ws, put);
         }
     }
+    /* What is left of records leaves too; errors are met by reading. */
+    if (c->secure) mtws__tls_push(ws->tls_layer);
 }
 
 /* The URL of the request that was answered, whose target is a part of it. */

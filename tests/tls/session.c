@@ -2175,6 +2175,22 @@ static void live_empty_records(void) {
     live_end(l);
 }
 
+/* The kernel has room for a small piece of the request at a time. */
+static void live_no_room(void) {
+    char value[3000];
+    memset(value, 'x', sizeof value);
+    value[sizeof value - 1] = 0;
+    const mtws_pair headers[] = {{"X-Long", value}, {NULL, NULL}};
+    live *l = live_new();
+    l->w->options.headers = headers;
+    own_system.send_size = 100;
+    live_start(l);
+    CHECK(live_until(l, MTWS_STATE_CONNECTED));
+    CHECK_INT(mtws_send(l->ws, MTWS_TEXT, value, sizeof value - 1, 0, NULL), MTWS_OK);
+    own_system.send_size = 0;
+    live_end(l);
+}
+
 /* Randomness fails where TLS, or a redirect to it, needs some of its own: nothing is sent without. */
 static void live_no_randomness(void) {
     char answer[128];
@@ -2295,6 +2311,7 @@ int main(int argc, char **argv) {
         TEST(live_trust),
         TEST(live_violation),
         TEST(live_empty_records),
+        TEST(live_no_room),
         TEST(live_no_randomness),
         TEST(live_offline),
         TEST(beside_a_transport),
