@@ -8078,12 +8078,14 @@ MTWS_PRIVATE int mtws__tls_open(void *ctx, const char *host, uint16_t port, bool
  * ended. */
 MTWS_PRIVATE ptrdiff_t mtws__tls_fetch(mtws__tls *t) {
     if (t->ended != 0) return t->ended;
+    /* An answer to an alert; where it can't leave, reading says why. Behind the one to close_notify
+     * the stream has ended, whatever lies below does (RFC 5246 section 7.2.1). */
+    mtws__tls_push(t);
     if (br_ssl_engine_current_state(&t->client.eng) == BR_SSL_CLOSED) {
         bool bad = br_ssl_engine_last_error(&t->client.eng) != 0;
         t->ended = bad ? mtws__tls_failed(t) : MTWS_IO_EOF;
         return t->ended;
     }
-    mtws__tls_push(t); /* an answer to an alert; where it can't leave, reading says why */
     if (t->ahead_at == t->ahead_end && !t->more) return MTWS_IO_AGAIN;
     ptrdiff_t got = mtws__tls_pull(t);
     if (got == 0) return MTWS_IO_AGAIN;
@@ -8114,7 +8116,8 @@ MTWS_PRIVATE ptrdiff_t mtws__tls_read(void *ctx, void *out, size_t capacity) {
             got = mtws__tls_fetch(t);
         }
     }
-    t->more = mtws__tls_has_work(t) || (got != MTWS_IO_AGAIN && t->more);
+    /* The end is told by the next call, where this one has bytes to give. */
+    t->more = mtws__tls_has_work(t) || t->ended != 0 || (got != MTWS_IO_AGAIN && t->more);
     if (total > 0) return (ptrdiff_t)total;
     return got > 0 ? (ptrdiff_t)MTWS_IO_AGAIN : got;
 }

@@ -2191,6 +2191,27 @@ static void live_no_room(void) {
     live_end(l);
 }
 
+/* TLS ends, and TCP does not: that is the end all the same (RFC 5246 section 7.2.1), whether a
+ * message came before it or not. */
+static void live_close_notify(void) {
+    for (int i = 0; i < 2; i++) {
+        live *l = live_new();
+        mtws_event e;
+        test_context("message %d", i);
+        live_start(l);
+        CHECK(live_until(l, MTWS_STATE_CONNECTED));
+        if (i == 1) server_send(l->w, "\x81\x05there", 7);
+        br_ssl_engine_close(&l->w->engine.eng);
+        live_serve(l);
+        if (i == 1) CHECK_INT(mtws_poll(l->ws, &e, 1000), 1);
+        if (i == 1) CHECK_INT(e.type, MTWS_EVENT_MESSAGE);
+        CHECK_INT(mtws_poll(l->ws, &e, 1000), 1);
+        CHECK_INT(e.state, MTWS_STATE_ERROR);
+        CHECK_INT(e.result, MTWS_ERR_RESET);
+        live_end(l);
+    }
+}
+
 /* Randomness fails where TLS, or a redirect to it, needs some of its own: nothing is sent without. */
 static void live_no_randomness(void) {
     char answer[128];
@@ -2312,6 +2333,7 @@ int main(int argc, char **argv) {
         TEST(live_violation),
         TEST(live_empty_records),
         TEST(live_no_room),
+        TEST(live_close_notify),
         TEST(live_no_randomness),
         TEST(live_offline),
         TEST(beside_a_transport),
