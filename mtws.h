@@ -630,7 +630,8 @@ typedef struct mtws_transport {
     /* After AGAIN the next call begins with the same bytes, and is no shorter. */
     ptrdiff_t (*write)(void *ctx, const void *data, size_t size);
     /* *out comes empty, timeout_ms -1; set it to 0 where bytes are held inside and want_read, or to
-     * when open, read or write want to be called although no descriptor says so. */
+     * when open, read or write want to be called although no descriptor says so. Where
+     * options.wakeable is set, leave one of the list's places to mtws_wake. */
     void      (*wait) (void *ctx, bool want_read, bool want_write, mtws_wait *out);
     void      (*close)(void *ctx); /* once per opening, after a failed one too */
     void       *ctx;
@@ -11209,10 +11210,8 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
     mtws__net_sweep(&ws->net);
     mtws__client_tick(ws);
     ws->connection.pong_flushes = 0;
-    bool woken = false;
     if (timeout_ms == 0) {
         ws->connection.readable = ws->connection.phase >= MTWS__PHASE_UPGRADING;
-        if (ws->wake[0] >= 0) woken = mtws__os_woken(ws->wake[0]);
         /* A look costs a system call: spared while bytes move, but a poll that moved none may have
          * been called for the network's sake. */
         uint64_t moved = ws->stats.bytes_sent + ws->stats.bytes_received;
@@ -11227,13 +11226,14 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
         result = mtws__client_step(ws, event);
         if (result != 0) break;
         if (mtws__client_has_event(ws)) continue;
-        if (woken || ws->now_us >= end_us) break;
+        if (ws->now_us >= end_us) break;
         uint64_t left_us = end_us - ws->now_us;
         int32_t left_ms = (int32_t)mtws__min_u64(left_us / 1000 + (left_us % 1000 != 0), INT32_MAX);
-        woken = !mtws__client_sleep(ws, timeout_ms < 0 ? -1 : left_ms);
-        if (woken) break;
+        if (!mtws__client_sleep(ws, timeout_ms < 0 ? -1 : left_ms)) break;
         ws->connection.pong_flushes = 0;
     }
+    /* Where an event goes out instead, the wake-up is for a later call. */
+    if (timeout_ms == 0 && result != 1 && ws->wake[0] >= 0) mtws__os_woken(ws->wake[0]);
     event->state = ws->state;
     mtws__net_show(&ws->net);
     mtws__client_leave(ws);

@@ -201,6 +201,31 @@ static void retry_is_due_at_once(void) {
     peer_finish(&p);
 }
 
+/* A wake-up outlasts the polls that hand over events instead: the first that has none takes it. */
+static void wakes_behind_events(void) {
+    peer p;
+    peer_init(&p);
+    p.options.wakeable = true;
+    if (!CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK)) return;
+    if (!CHECK_INT(mtws_connect(p.ws, p.url, NULL), MTWS_OK)) return;
+    while (peer_poll(&p) == 1) {
+    }
+    CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+    peer_stream(&p, "text:one text:two");
+    CHECK_INT(mtws_wake(p.ws), MTWS_OK);
+    mtws_wait wait;
+    mtws_get_wait(p.ws, &wait);
+    CHECK_INT(wait.count, 1);
+    struct pollfd woken = {wait.fds[0].fd, POLLIN, 0};
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(peer_poll(&p), 1);
+        CHECK_INT(poll(&woken, 1, 0), 1);
+    }
+    CHECK_INT(peer_poll(&p), 0);
+    CHECK_INT(poll(&woken, 1, 0), 0);
+    peer_finish(&p);
+}
+
 /* options.debug writes to stderr, where no logger is set. */
 static void debug_to_stderr(void) {
     mtws_options options;
@@ -658,6 +683,7 @@ int main(int argc, char **argv) {
         TEST(texts_too_big),
         TEST(first_is_refused),
         TEST(retry_is_due_at_once),
+        TEST(wakes_behind_events),
         TEST(debug_to_stderr),
         TEST(without_tls),
         TEST(long_bad_name),
