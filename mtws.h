@@ -10830,19 +10830,17 @@ MTWS_PRIVATE void mtws__texts_shift(mtws_client *ws, size_t by) {
     ws->userinfo_at += by;
 }
 
-/* Takes all headers called name out of the texts. */
-MTWS_PRIVATE void mtws__texts_remove(mtws_client *ws, mtws__span name) {
-    size_t at = ws->headers_at;
+/* The size of all headers called name, which with `take` are taken out of the texts. */
+MTWS_PRIVATE size_t mtws__texts_headers(mtws_client *ws, const char *name, bool take) {
+    size_t at = ws->headers_at, found = 0;
     while (at < ws->headers_at + ws->headers_size) {
         mtws__span field;
         field.data = (const uint8_t *)ws->texts + at;
         field.size = strcspn(ws->texts + at, ":");
         size_t size = strcspn(ws->texts + at, "\n") + 1;
-        bool same = field.size == name.size;
-        for (size_t i = 0; same && i < name.size; i++) {
-            same = mtws__lower((char)field.data[i]) == mtws__lower((char)name.data[i]);
-        }
-        if (!same) {
+        bool same = mtws__span_is(field, name);
+        if (same) found += size;
+        if (!same || !take) {
             at += size;
             continue;
         }
@@ -10850,6 +10848,7 @@ MTWS_PRIVATE void mtws__texts_remove(mtws_client *ws, mtws__span name) {
         ws->headers_size -= size;
         mtws__texts_shift(ws, 0 - size);
     }
+    return found;
 }
 
 MTWS_PRIVATE mtws_result mtws__texts_add(mtws_client *ws, const char *name, const char *value) {
@@ -11117,16 +11116,12 @@ MTWS_API mtws_result mtws_set_url(mtws_client *ws, const char *url, const mtws_p
 MTWS_API mtws_result mtws_set_header(mtws_client *ws, const char *name, const char *value) {
     MTWS_ASSERT(!ws->in_hook);
     if (name == NULL || !mtws__header_ok(ws, name, value)) return MTWS_ERR_ARGUMENT;
-    mtws__span name_span = mtws__span_of(name);
-    if (value == NULL) {
-        mtws__texts_remove(ws, name_span);
-        return MTWS_OK;
+    if (value != NULL) { /* nothing is changed where it does not fit */
+        size_t room = sizeof ws->texts - ws->texts_size + mtws__texts_headers(ws, name, false);
+        if (strlen(name) + strlen(value) + 4 > room) return MTWS_ERR_TOO_BIG;
     }
-    /* The new one goes in beside the old one, so that nothing is changed where it does not fit. */
-    size_t size = name_span.size + strlen(value) + 4;
-    if (size > sizeof ws->texts - ws->texts_size) return MTWS_ERR_TOO_BIG;
-    mtws__texts_remove(ws, name_span);
-    return mtws__texts_add(ws, name, value);
+    mtws__texts_headers(ws, name, true);
+    return value == NULL ? MTWS_OK : mtws__texts_add(ws, name, value);
 }
 
 MTWS_API mtws_result mtws_set_proxy(mtws_client *ws, const char *proxy) {
