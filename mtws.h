@@ -3274,6 +3274,14 @@ MTWS_PRIVATE void mtws__message_filled(mtws__message *m, size_t size) {
     m->end += size;
 }
 
+/* Throws away all that has arrived, and the message that is being put together. */
+MTWS_PRIVATE void mtws__message_discard(mtws__message *m) {
+    MTWS_ASSERT(!m->handed);
+    m->in_message = m->in_frame = m->kept = false;
+    m->begin = m->size = 0;
+    m->parse = m->end;
+}
+
 /* The program is done with what was handed over. */
 MTWS_PRIVATE void mtws__message_release(mtws__message *m) {
     if (!m->handed) return;
@@ -9855,8 +9863,15 @@ MTWS_PRIVATE void mtws__client_on_pong(mtws_client *ws) {
 
 /* Nothing is taken after a Close. */
 MTWS_PRIVATE void mtws__client_discard(mtws_client *ws) {
-    ws->message.parse = ws->message.end;
+    mtws__message_discard(&ws->message);
     ws->connection.unparsed = ws->connection.full = false;
+}
+
+/* Whether mtws_disconnect's time is over for messages, too. A program that was a little late still
+ * gets what came in time, but a server that never stops sending does not put off the end. */
+MTWS_PRIVATE bool mtws__client_is_overtime(const mtws_client *ws) {
+    uint64_t grace_us = ws->paused ? 0 : MTWS__GAP_US;
+    return ws->stopping && ws->now_us >= mtws__add_u64(ws->connection.deadline_us, grace_us);
 }
 
 /* Parses what has arrived up to the next message, which becomes the event. True: it did. */
