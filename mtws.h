@@ -9693,7 +9693,7 @@ MTWS_PRIVATE void mtws__client_upgrading(mtws_client *ws) {
         mtws__client_parse_answer(ws);
     }
     if (c->phase != MTWS__PHASE_UPGRADING) return;
-    c->unparsed = false; /* the parser keeps what it needs of an answer that is not whole */
+    c->unparsed = c->full = false; /* the parser keeps what it needs of what is not whole */
     bool over = c->input_ended || (c->output_ended && c->drained);
     if (!over) return;
     mtws__client_blame_transport(ws, c->output_result);
