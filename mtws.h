@@ -802,13 +802,14 @@ MTWS_API mtws_result  mtws_connect   (mtws_client *ws, const char *url,
 /* Graceful, and final until mtws_connect. Where connected, what is queued (of a held queue only
  * what was sent with MTWS_FIRST) leaves and is confirmed first; then a Close frame with code (0:
  * 1000) and reason (at most 123 bytes) goes out, and the server's is awaited; all within
- * close_timeout_ms. Meanwhile the state stays CONNECTED, messages are still handed over, and
- * mtws_send is MTWS_ERR_STATE. Then STATE tells DISCONNECTED: result MTWS_OK and the server's
- * close_code, or MTWS_ERR_TIMEOUT and the like. What was not confirmed stays queued; what belonged
- * to this connection alone is DROPPED with MTWS_ERR_DISCONNECTED. While paused with messages that
- * wait it takes all of close_timeout_ms, and those are lost. A second call, or one while no
- * connection is open, ends it at once: to have everything delivered first, whatever it takes, call
- * it when mtws_get_stats says that queued_messages is 0.
+ * close_timeout_ms, and a second more where messages keep coming. Meanwhile the state stays
+ * CONNECTED, messages are still handed over, and mtws_send is MTWS_ERR_STATE. Then STATE tells
+ * DISCONNECTED: result MTWS_OK and the server's close_code, or MTWS_ERR_TIMEOUT and the like. What
+ * was not confirmed stays queued; what belonged to this connection alone is DROPPED with
+ * MTWS_ERR_DISCONNECTED. While paused with messages that wait it takes all of close_timeout_ms, and
+ * those are lost. A second call, or one while no connection is open, ends it at once: to have
+ * everything delivered first, whatever it takes, call it when mtws_get_stats says that
+ * queued_messages is 0.
  * MTWS_ERR_ARGUMENT: a code that may not be sent (RFC 6455 section 7.4), or too long a reason;
  * MTWS_ERR_UTF8: the reason is not UTF-8. */
 MTWS_API mtws_result  mtws_disconnect(mtws_client *ws, uint16_t close_code,
@@ -9893,7 +9894,7 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
                 mtws__message_release(m);
                 break;
             }
-            if (ws->paused && ws->stopping && ws->now_us >= c->deadline_us) {
+            if (mtws__client_is_overtime(ws)) {
                 /* Nobody takes it any more; what came behind it still counts. */
                 mtws__message_release(m);
                 break;

@@ -651,6 +651,82 @@ static void hardly_heartbeats(void) {
     }
 }
 
+/* Text that is wrong in the last byte of a full buffer: what comes behind it is read and thrown away
+ * all the same, so that no reset destroys our Close. */
+static void wrong_in_a_full_buffer(void) {
+    static const peer_plan plans[] = {{.keep_open = true}};
+    static uint8_t bytes[40000];
+    peer p;
+    peer_init(&p);
+    p.options.stream_messages = true;
+    p.options.max_message_size = 1;
+    p.ignore_violations = true;
+    PEER_PLANS(&p, plans);
+    if (!peer_open_up(&p)) return;
+    peer_stream(&p, "cut30000.text=30000"); /* its header alone */
+    peer_run(&p);
+    CHECK_UINT(p.down_at, p.down.size);
+    memset(bytes, 'a', sizeof bytes);
+    bytes[p.options.max_message_size + 16384 - 1] = 0xff;
+    peer_send(&p, bytes, sizeof bytes);
+    for (int i = 0; i < 5; i++) peer_poll(&p);
+    CHECK_STR(peer_client_said(&p), "/ close:1007");
+    CHECK_UINT(p.down_at, p.down.size);
+    CHECK(peer_wait(&p).timeout_ms > 0);
+    CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+    peer_advance(&p, 250);
+    CHECK_INT(peer_last_state(&p, MTWS_STATE_ERROR) != NULL, 1);
+    peer_finish(&p);
+}
+
+/* Answers of 1xx that fill the buffer, so that nothing more can be read in the same call. */
+static void full_of_early_answers(void) {
+    static char answer[60000];
+    peer p;
+    peer_init(&p);
+    p.options.max_message_size = 1;
+    char *at = answer;
+    for (int i = 0; i < 4; i++) {
+        at += sprintf(at, "HTTP/1.1 103 Early Hints\r\n");
+        for (int k = 0; k < 100; k++) at += sprintf(at, "Link: %0100d\r\n", k);
+        at += sprintf(at, "\r\n");
+    }
+    strcpy(at, PEER_ANSWER);
+    peer_plan plan = {0};
+    plan.answer = answer;
+    p.plans = &plan;
+    if (!peer_start(&p)) return;
+    peer_run(&p);
+    CHECK_INT(p.last_state, MTWS_STATE_CONNECTED);
+    peer_finish(&p);
+}
+
+/* A server that neither answers our Close nor stops sending, and a program that takes longer for
+ * each message than the next one does: the end comes all the same. */
+static void sends_on(peer *p, const mtws_event *event) {
+    if (event->type != MTWS_EVENT_MESSAGE) return;
+    p->now_us += 10000;
+    peer_stream(p, "text:more text:more");
+}
+
+static void disconnect_under_a_flood(void) {
+    static const peer_plan plans[] = {{.no_close = true}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.on_event = sends_on;
+    if (!peer_open_up(&p)) return;
+    peer_stream(&p, "text:one");
+    CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+    uint64_t start_us = p.now_us;
+    while (p.last_state != MTWS_STATE_DISCONNECTED && p.now_us < start_us + 20000000) peer_poll(&p);
+    CHECK_RANGE((p.now_us - start_us) / 1000, 5000, 6020);
+    CHECK_INT(p.last_state, MTWS_STATE_DISCONNECTED);
+    const peer_event *end = peer_last_state(&p, MTWS_STATE_DISCONNECTED);
+    if (CHECK(end != NULL)) CHECK_INT(end->event.result, MTWS_ERR_TIMEOUT);
+    peer_finish(&p);
+}
+
 /* What is sent while messages are handed over one after the other leaves after 1 ms, although there
  * are more of them. */
 static void replies_leave_in_time(void) {
@@ -700,6 +776,9 @@ int main(int argc, char **argv) {
         TEST(full_wait_list),
         TEST(pongs_wait_for_room),
         TEST(hardly_heartbeats),
+        TEST(wrong_in_a_full_buffer),
+        TEST(full_of_early_answers),
+        TEST(disconnect_under_a_flood),
         TEST(replies_leave_in_time),
     };
     return TEST_MAIN(tests, argc, argv);
