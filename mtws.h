@@ -1382,14 +1382,18 @@ MTWS_PRIVATE bool mtws__os_watch_changed(int fd) {
     return changed;
 }
 
+/* Whether no network is needed to reach it. The unspecified address leads to this machine, too. */
 MTWS_PRIVATE bool mtws__os_is_loopback(const mtws__address *address) {
     const struct sockaddr_storage *storage = &address->storage;
-    if (storage->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)storage;
-        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
-    }
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)storage;
-    return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    const struct in6_addr *six = &in6->sin6_addr;
+    uint32_t four = ((const struct sockaddr_in *)(const void *)storage)->sin_addr.s_addr;
+    if (storage->ss_family == AF_INET6) {
+        if (IN6_IS_ADDR_LOOPBACK(six) || IN6_IS_ADDR_UNSPECIFIED(six)) return true;
+        if (!IN6_IS_ADDR_V4MAPPED(six)) return false;
+        memcpy(&four, six->s6_addr + 12, sizeof four);
+    }
+    return four == 0 || ntohl(four) >> 24 == 127;
 }
 
 /* Whether any interface but the loopback is running and has an address. True where that can't be

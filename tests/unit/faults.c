@@ -1437,6 +1437,9 @@ static void offline_by_the_proxy(void) {
     if (!watches) return;
     const mtws_state tries = MTWS_STATE_RECONNECTING;
     CHECK_INT(after_failure(NULL, "ws://127.0.0.1:9/", ECONNREFUSED), tries);
+    CHECK_INT(after_failure(NULL, "ws://0.0.0.0:9/", ECONNREFUSED), tries);
+    CHECK_INT(after_failure(NULL, "ws://[::]:9/", ECONNREFUSED), tries);
+    CHECK_INT(after_failure(NULL, "ws://[::ffff:127.0.0.1]:9/", ECONNREFUSED), tries);
     CHECK_INT(after_failure("http://127.0.0.1:9", "ws://192.0.2.1/", ECONNREFUSED), tries);
 }
 

@@ -350,7 +350,15 @@ static void resolving(void) {
         {"127.255.3.4", AF_INET, "127.255.3.4", true},
         {"192.0.2.7", AF_INET, "192.0.2.7", false},
         {"128.0.0.1", AF_INET, "128.0.0.1", false},
+        {"0.0.0.0", AF_INET, "0.0.0.0", true},
+        {"0.0.0.1", AF_INET, "0.0.0.1", false},
         {"::1", AF_INET6, "::1", true},
+        {"::", AF_INET6, "::", true},
+        {"::2", AF_INET6, "::2", false},
+        {"::ffff:127.0.0.9", AF_INET6, "::ffff:127.0.0.9", true},
+        {"::ffff:192.0.2.7", AF_INET6, "::ffff:192.0.2.7", false},
+        {"::ffff:7f00:1", AF_INET6, "::ffff:127.0.0.1", true},
+        {"::fffe:7f00:1", AF_INET6, "::fffe:7f00:1", false},
         {"2001:db8::5", AF_INET6, "2001:db8::5", false},
     };
     for (size_t i = 0; i < UNIT_COUNT(rows); i++) {

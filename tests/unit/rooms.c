@@ -454,9 +454,17 @@ static bool is_harmless(const token *t) {
 }
 
 static bool is_allowed(const token *t, int in) {
-    static const char *const platform[] = {
-        "MTWS_SYS", "htons", "ntohs", "htonl", "ntohl", "gai_strerror", "IN6_IS_ADDR_LOOPBACK",
-        "S_ISDIR", "S_ISREG"};
+    static const char *const platform[] = {"MTWS_SYS",
+                                           "htons",
+                                           "ntohs",
+                                           "htonl",
+                                           "ntohl",
+                                           "gai_strerror",
+                                           "S_ISDIR",
+                                           "S_ISREG",
+                                           "IN6_IS_ADDR_LOOPBACK",
+                                           "IN6_IS_ADDR_UNSPECIFIED",
+                                           "IN6_IS_ADDR_V4MAPPED"};
     static const char *const upper[] = {"va_start", "va_end",      "vsnprintf", "snprintf",
                                         "fprintf",  "MTWS_MALLOC", "MTWS_FREE"};
     if (is_harmless(t)) return true;
