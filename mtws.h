@@ -786,8 +786,9 @@ MTWS_API mtws_result  mtws_create_in (mtws_client **out, const mtws_options *opt
 MTWS_API void         mtws_destroy   (mtws_client *ws);
 
 /* Asks for a connection; the next mtws_poll begins. url is
- * ws://[user:password@]host[:port][/path][?query] (RFC 6455 section 3; userinfo becomes Basic
- * authorization); params join its query percent-encoded:
+ * ws://[user:password@]host[:port][/path][?query] (RFC 6455 section 3; an IPv6 address stands in
+ * brackets, without a zone; userinfo becomes Basic authorization); params join its query
+ * percent-encoded:
  *     mtws_pair params[] = {{"sessionId", id}, {"token", token}, {NULL, NULL}};
  * Both are copied. From DISCONNECTED or FAILED, else MTWS_ERR_STATE; before the next mtws_poll a
  * second call replaces the first. MTWS_ERR_URL; MTWS_ERR_TLS wss:// in a build without it, or with
@@ -1001,8 +1002,9 @@ MTWS_API mtws_result  mtws_set_network(mtws_client *ws, bool online);
  *         mtws_net_set_proxy(&net, proxy); */
 
 /* Makes it in the caller's memory, of any alignment, which must stay until mtws_net_destroy. Time
- * and randomness, where it needs any, are the system's. MTWS_ERR_MEMORY: size is below
- * MTWS_NET_MEMORY_SIZE; MTWS_ERR_ARGUMENT: a NULL. */
+ * and randomness, where it needs any, are the system's. It does not know how long the client waits
+ * for a connection, so it tries addresses 250 ms apart, whatever connect_timeout_ms is (see NAMES).
+ * MTWS_ERR_MEMORY: size is below MTWS_NET_MEMORY_SIZE; MTWS_ERR_ARGUMENT: a NULL. */
 MTWS_API mtws_result  mtws_net_transport(mtws_transport *out, void *memory, size_t size);
 
 /* From the next opening on: through this proxy, as options.proxy; NULL or "": none. MTWS_ERR_STATE
@@ -1088,7 +1090,6 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #define MTWS__ROUTE_SOCKET 1 /* route(4) */
 #endif
 #ifdef MTWS_BEARSSL
-#include <arpa/inet.h>
 #include <bearssl.h>
 #endif
 #ifndef AI_PASSIVE
@@ -1572,20 +1573,13 @@ MTWS_PRIVATE const char *mtws__os_error_text(int error) {
 
 #ifdef MTWS_BEARSSL
 
-/* The address that the text is, 4 or 16 bytes of it; 0: it is none. */
-MTWS_PRIVATE size_t mtws__os_literal(const char *text, uint8_t out[16]) {
-    if (MTWS_SYS(inet_pton)(AF_INET, text, out) == 1) return 4;
-    return MTWS_SYS(inet_pton)(AF_INET6, text, out) == 1 ? 16 : 0;
-}
-
 /* The file of certificates that the environment names; NULL: none, or the program runs with more
  * rights than whoever set it. */
 MTWS_PRIVATE const char *mtws__os_ca_file(void) {
     if (MTWS_SYS(geteuid)() != MTWS_SYS(getuid)() || MTWS_SYS(getegid)() != MTWS_SYS(getgid)()) {
         return NULL;
     }
-    const char *path = MTWS_SYS(getenv)("SSL_CERT_FILE");
-    return path == NULL || path[0] == 0 ? NULL : path;
+    return mtws__os_environment("SSL_CERT_FILE");
 }
 
 /* Opens a plain file for reading, nothing that could block; -errno: there is none. */
@@ -2378,6 +2372,71 @@ MTWS_PRIVATE mtws__span mtws__url_cut(mtws__span *rest, const char *stops) {
     return head;
 }
 
+/* Four numbers and dots, without leading zeros, which some take for octal. */
+MTWS_PRIVATE bool mtws__url_ip4(mtws__span text, uint8_t out[4]) {
+    size_t at = 0;
+    for (int i = 0; i < 4; i++) {
+        uint32_t value = 0;
+        size_t first = at;
+        while (at < text.size && at - first < 3 && mtws__is_digit((char)text.data[at])) {
+            value = value * 10 + (uint32_t)(text.data[at++] - '0');
+        }
+        if (at == first || value > 255 || (at - first > 1 && text.data[first] == '0')) return false;
+        out[i] = (uint8_t)value;
+        if (i < 3 && (at == text.size || text.data[at++] != '.')) return false;
+    }
+    return at == text.size;
+}
+
+/* Two bytes of an IPv6 literal: one to four hexadecimal digits. */
+MTWS_PRIVATE bool mtws__url_ip6_group(mtws__span text, uint8_t *out) {
+    uint32_t value = 0;
+    if (text.size == 0 || text.size > 4) return false;
+    for (size_t i = 0; i < text.size; i++) {
+        char digit = mtws__lower((char)text.data[i]);
+        if (!mtws__is_hex(digit)) return false;
+        value = value * 16 + (uint32_t)(digit - (mtws__is_digit(digit) ? '0' : 'a' - 10));
+    }
+    mtws__store_big(out, 2, value);
+    return true;
+}
+
+/* The bytes of an IP literal (RFC 4291 section 2.2), without brackets: 4 or 16, or 0 where the text
+ * is none. */
+MTWS_PRIVATE size_t mtws__url_address(mtws__span text, uint8_t out[16]) {
+    uint8_t bytes[16];
+    size_t count = 0, gap = SIZE_MAX; /* where "::" stands; none yet */
+    if (mtws__url_ip4(text, out)) return 4;
+    if (text.size >= 2 && memcmp(text.data, "::", 2) == 0) {
+        gap = 0;
+        text.data += 2;
+        text.size -= 2;
+    }
+    while (text.size > 0 && count < sizeof bytes) {
+        mtws__span group = mtws__url_cut(&text, ":");
+        if (text.size == 0 && count <= 12 && mtws__url_ip4(group, bytes + count)) {
+            count += 4;
+            break;
+        }
+        if (!mtws__url_ip6_group(group, bytes + count)) return 0;
+        count += 2;
+        if (text.size == 0) break;
+        if (text.size == 1) return 0; /* a colon at the end */
+        bool twice = text.data[1] == ':';
+        if (twice && gap != SIZE_MAX) return 0;
+        if (twice) gap = count;
+        text.data += twice ? 2 : 1;
+        text.size -= twice ? 2 : 1;
+    }
+    bool whole = gap == SIZE_MAX ? count == sizeof bytes : count < sizeof bytes;
+    if (text.size > 0 || !whole) return 0;
+    memset(out, 0, sizeof bytes);
+    size_t behind = count - mtws__min_size(gap, count);
+    memcpy(out, bytes, count - behind);
+    memcpy(out + sizeof bytes - behind, bytes + count - behind, behind);
+    return sizeof bytes;
+}
+
 MTWS_PRIVATE bool mtws__url_host(mtws__url *url, mtws__span *rest) {
     url->literal6 = rest->size > 0 && rest->data[0] == '[';
     if (url->literal6) {
@@ -2387,13 +2446,8 @@ MTWS_PRIVATE bool mtws__url_host(mtws__url *url, mtws__span *rest) {
         if (rest->size == 0) return false;
         rest->data++;
         rest->size--;
-        bool colon = false;
-        for (size_t i = 0; i < url->host.size; i++) {
-            char c = (char)url->host.data[i];
-            if (!mtws__is_hex(c) && c != ':' && c != '.') return false;
-            if (c == ':') colon = true;
-        }
-        return colon && url->host.size <= 45;
+        uint8_t address[16];
+        return mtws__url_address(url->host, address) == sizeof address;
     }
     url->host = mtws__url_cut(rest, ":");
     for (size_t i = 0; i < url->host.size; i++) {
@@ -2436,7 +2490,8 @@ MTWS_PRIVATE bool mtws__url_authority(mtws__url *url, mtws__span *text) {
         authority.data = user.data + 1;
         authority.size = user.size - 1;
     }
-    url->wrong = "the host is empty, too long, or has a character that no host has";
+    url->wrong = "the host is empty, too long, has a character that no host has, or is no IPv6 "
+                 "address in brackets";
     if (!mtws__url_host(url, &authority)) return false;
     url->wrong = "the port is no number from 1 to 65535";
     return mtws__url_port(url, authority);
@@ -2587,71 +2642,6 @@ MTWS_PRIVATE bool mtws__url_resolve(mtws__writer *w, const mtws__url *base, mtws
     }
     mtws__writer_put(w, text.data, text.size);
     return !w->full;
-}
-
-/* Four numbers and dots, without leading zeros, which some take for octal. */
-MTWS_PRIVATE bool mtws__url_ip4(mtws__span text, uint8_t out[4]) {
-    size_t at = 0;
-    for (int i = 0; i < 4; i++) {
-        uint32_t value = 0;
-        size_t first = at;
-        while (at < text.size && at - first < 3 && mtws__is_digit((char)text.data[at])) {
-            value = value * 10 + (uint32_t)(text.data[at++] - '0');
-        }
-        if (at == first || value > 255 || (at - first > 1 && text.data[first] == '0')) return false;
-        out[i] = (uint8_t)value;
-        if (i < 3 && (at == text.size || text.data[at++] != '.')) return false;
-    }
-    return at == text.size;
-}
-
-/* Two bytes of an IPv6 literal: one to four hexadecimal digits. */
-MTWS_PRIVATE bool mtws__url_ip6_group(mtws__span text, uint8_t *out) {
-    uint32_t value = 0;
-    if (text.size == 0 || text.size > 4) return false;
-    for (size_t i = 0; i < text.size; i++) {
-        char digit = mtws__lower((char)text.data[i]);
-        if (!mtws__is_hex(digit)) return false;
-        value = value * 16 + (uint32_t)(digit - (mtws__is_digit(digit) ? '0' : 'a' - 10));
-    }
-    mtws__store_big(out, 2, value);
-    return true;
-}
-
-/* The bytes of an IP literal (RFC 4291 section 2.2), without brackets: 4 or 16, or 0 where the text
- * is none. */
-MTWS_PRIVATE size_t mtws__url_address(mtws__span text, uint8_t out[16]) {
-    uint8_t bytes[16];
-    size_t count = 0, gap = SIZE_MAX; /* where "::" stands; none yet */
-    if (mtws__url_ip4(text, out)) return 4;
-    if (text.size >= 2 && memcmp(text.data, "::", 2) == 0) {
-        gap = 0;
-        text.data += 2;
-        text.size -= 2;
-    }
-    while (text.size > 0 && count < sizeof bytes) {
-        mtws__span group = mtws__url_cut(&text, ":");
-        if (text.size == 0 && count <= 12 && mtws__url_ip4(group, bytes + count)) {
-            count += 4;
-            break;
-        }
-        if (!mtws__url_ip6_group(group, bytes + count)) return 0;
-        count += 2;
-        if (text.size == 0) break;
-        if (text.size == 1) return 0; /* a colon at the end */
-        bool twice = text.data[1] == ':';
-        if (twice && gap != SIZE_MAX) return 0;
-        if (twice) gap = count;
-        text.data += twice ? 2 : 1;
-        text.size -= twice ? 2 : 1;
-    }
-    bool whole = gap == SIZE_MAX ? count == sizeof bytes : count < sizeof bytes;
-    if (text.size > 0 || !whole) return 0;
-    memset(out, 0, sizeof bytes);
-    size_t behind = count - mtws__min_size(gap, count);
-    memcpy(out, bytes, count - behind);
-    memcpy(out + sizeof bytes - behind, bytes + count - behind, behind);
-    return sizeof bytes;
 }
 
 /* ==========================================================================
@@ -7917,7 +7907,7 @@ MTWS_PRIVATE void mtws__tls_set_verifier(mtws__tls *t) {
 MTWS_PRIVATE int mtws__tls_set_name(mtws__tls *t, const char *host) {
     mtws__verifier *v = &t->verifier;
     if (t->server_name[0] != 0) host = t->server_name;
-    v->address_size = mtws__os_literal(host, v->address);
+    v->address_size = mtws__url_address(mtws__span_of(host), v->address);
     if (v->address_size > 0) {
         memcpy(t->name, host, strlen(host) + 1); /* no address is as long as a name may be */
         return MTWS_OK;
@@ -8247,7 +8237,8 @@ MTWS_PRIVATE mtws_result mtws__tls_create(mtws__tls *t, const mtws_options *o,
         *wrong = "options.trust stands for all roots: ca_file and ca_pem do not go with it";
     } else if (more != 0 || (list != NULL && t->pin_count == 0)) {
         *wrong = "options.pin_sha256 is no list of 1 to 8 pins, 44 characters of base64 each";
-    } else if (o->server_name != NULL && mtws__os_literal(o->server_name, address) == 0 &&
+    } else if (o->server_name != NULL &&
+               mtws__url_address(mtws__span_of(o->server_name), address) == 0 &&
                !mtws__cert_host(name, o->server_name)) {
         *wrong = "options.server_name is no name of a host";
     } else if ((o->client_cert_pem == NULL) != (o->client_key_pem == NULL)) {

@@ -24,8 +24,8 @@ static struct {
     bool no_status;        /* fstat fails */
     off_t size;            /* what fstat says; 0: the truth */
     bool other_user, other_group; /* the program runs with more rights than its user has */
-    size_t send_size; /* what send takes at once, where it takes something every other time; 0: all */
-    bool send_again;  /* the last time it took nothing */
+    size_t send_size;             /* bytes that send takes, every other time; 0: all, each time */
+    bool send_again;              /* the last time it took nothing */
 } own_system;
 
 static int own_open(const char *path, int flags) {
@@ -71,7 +71,6 @@ static gid_t own_getegid(void) { return getegid() + own_system.other_group; }
 #define own_getsockopt getsockopt
 #define own_getuid getuid
 #define own_if_nametoindex if_nametoindex
-#define own_inet_pton inet_pton
 #define own_ioctl ioctl
 #define own_nanosleep nanosleep
 #define own_poll poll
