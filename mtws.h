@@ -1082,6 +1082,8 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/eventfd.h>
+#endif
+#if defined(__linux__) || defined(__APPLE__)
 #include <sys/random.h>
 #endif
 #if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) ||   \
@@ -1501,7 +1503,12 @@ MTWS_PRIVATE bool mtws__os_file_stamp(const char *path, mtws__stamp *out) {
 
 /* For reading; -1 and errno on failure. What is no plain file must not make us wait. */
 MTWS_PRIVATE int mtws__os_config_open(const char *path) {
-    return MTWS_SYS(open)(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    int fd = -1;
+    for (int i = 0; i < MTWS__RETRIES; i++) {
+        fd = MTWS_SYS(open)(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (fd >= 0 || errno != EINTR) break;
+    }
+    return fd;
 }
 
 /* Bytes, 0 at the end or -errno. */
@@ -1585,11 +1592,7 @@ MTWS_PRIVATE const char *mtws__os_ca_file(void) {
 /* Opens a plain file for reading, nothing that could block; -errno: there is none. */
 MTWS_PRIVATE int mtws__os_file_open(const char *path, size_t *size) {
     struct stat status;
-    int fd = -1;
-    for (int i = 0; i < MTWS__RETRIES; i++) {
-        fd = MTWS_SYS(open)(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd >= 0 || errno != EINTR) break;
-    }
+    int fd = mtws__os_config_open(path);
     if (fd < 0) return -errno;
     int error = EINVAL;
     if (MTWS_SYS(fstat)(fd, &status) != 0) {

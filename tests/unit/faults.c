@@ -764,6 +764,11 @@ static void files(void) {
         ptrdiff_t got = mtws__os_file_read(fd, bytes, sizeof bytes);
         CHECK(rows[i].good ? got > 0 : got == -rows[i].error);
         mtws__os_close(fd);
+        faults_plan(OPEN, 1, rows[i].upto, rows[i].error);
+        fd = mtws__os_config_open("/etc/hosts");
+        CHECK_INT(fd >= 0, rows[i].good);
+        if (fd < 0) CHECK_INT(errno, rows[i].error);
+        if (fd >= 0) mtws__os_close(fd);
     }
     CHECK_UINT(faults_open_count(), 0);
 }
@@ -1073,7 +1078,7 @@ static const struct {
     {READ, {EINTR, EAGAIN, EIO}},
     {BIND, {EPERM}},
     {INTERFACES, {ENOMEM}},
-    {OPEN, {EMFILE, ENFILE, ENOENT, EACCES}},
+    {OPEN, {EINTR, EMFILE, ENFILE, ENOENT, EACCES}},
     {STAT, {ENOENT, EACCES}},
     {MALLOC, {ENOMEM}},
 };
