@@ -5202,18 +5202,25 @@ MTWS_PRIVATE mtws__dns_said mtws__dns_negative(mtws__span message, size_t at, si
 }
 
 /* What a message says in answer to the question of `query`, whose first `asked` bytes end with it.
- * The question must come back as it was sent, letter by letter: a forger has not seen it. */
+ * The question must come back as it was sent, letter by letter: a forger has not seen it. Without
+ * it a server may say no more than that EDNS0 is too much for it. */
 MTWS_PRIVATE mtws__dns_said mtws__dns_parse(mtws__span message, const uint8_t *query, size_t asked,
                                             uint16_t type, mtws__dns_reply *reply) {
     const uint8_t *data = message.data;
     size_t header = MTWS__DNS_HEADER_SIZE, at = header;
     memset(reply, 0, sizeof *reply);
     reply->ttl = UINT32_MAX;
-    if (message.size < asked || memcmp(data, query, 2) != 0 || (data[2] & 0xf8) != 0x80 ||
-        mtws__load_big(data + 4, 2) != 1 || memcmp(data + header, query + header, asked - header))
+    if (message.size < header || memcmp(data, query, 2) != 0 || (data[2] & 0xf8) != 0x80) {
         return MTWS__DNS_FOREIGN;
+    }
+    size_t questions = (size_t)mtws__load_big(data + 4, 2);
     int code = data[3] & 15;
-    bool no_name = code == 3;
+    bool no_name = code == 3, edns = query[11] != 0;
+    /* Who can't read EDNS0 may not repeat the question. */
+    if (questions == 0 && code == 1 && edns) return MTWS__DNS_PLAIN;
+    if (message.size < asked || questions != 1 ||
+        memcmp(data + header, query + header, asked - header) != 0)
+        return MTWS__DNS_FOREIGN;
     if ((data[2] & 2) != 0) return MTWS__DNS_CUT;
     if (code == 1 || code == 4) return MTWS__DNS_PLAIN;
     if (code != 0 && !no_name) return MTWS__DNS_FAILED;

@@ -593,6 +593,28 @@ static void forged(void) {
     }
 }
 
+/* Without the question nothing counts but FORMERR, with the right id, where there was EDNS0. */
+static void without_question(void) {
+    for (int edns = 0; edns < 2; edns++) {
+        for (int code = 0; code < 16; code++) {
+            ask(false, code);
+            query[11] = (uint8_t)edns;
+            mtws__store_big(answer.data + 4, 2, 0);
+            test_context("EDNS0 %d, code %d", edns, code);
+            int expected = edns && code == 1 ? MTWS__DNS_PLAIN : MTWS__DNS_FOREIGN;
+            CHECK_INT(said_of(answer.data, 12), expected);
+            for (size_t size = 0; size < 12; size++) {
+                CHECK_INT(said_of(answer.data, size), MTWS__DNS_FOREIGN);
+            }
+            answer.data[1] ^= 1;
+            CHECK_INT(said_of(answer.data, 12), MTWS__DNS_FOREIGN);
+            answer.data[1] ^= 1;
+            answer.data[2] &= 0x7f; /* a question */
+            CHECK_INT(said_of(answer.data, 12), MTWS__DNS_FOREIGN);
+        }
+    }
+}
+
 /* FAULTS row 68: counts that lie; a message that ends anywhere. */
 static void cut_anywhere(void) {
     ask(true, 0);
@@ -640,6 +662,7 @@ typedef enum way {
     WAY_NO_DATA,
     WAY_SERVFAIL,
     WAY_NO_EDNS,        /* FORMERR unless the question is plain */
+    WAY_BARE_FORMERR,   /* the same, in a header alone */
     WAY_CUT,            /* truncated by UDP */
     WAY_DEAF_SIX,       /* IPv6 is never answered */
     WAY_FAIL_SIX,       /* WAY_SERVFAIL for it */
@@ -730,7 +753,7 @@ static void serve(name_server *s, int slot, bool stream, const uint8_t *data, si
     }
     int code = s->way == WAY_SERVFAIL || (s->way == WAY_FAIL_SIX && six)        ? 2
                : s->way == WAY_NO_NAME || (s->way == WAY_SIX_IS_NO_NAME && six) ? 3
-               : s->way == WAY_NO_EDNS && edns                                  ? 1
+               : (s->way == WAY_NO_EDNS || s->way == WAY_BARE_FORMERR) && edns  ? 1
                : s->understands_nothing                                         ? 1
                : s->only != NULL && strcmp(s->only, name) != 0                  ? 3
                                                                                 : 0;
@@ -744,6 +767,10 @@ static void serve(name_server *s, int slot, bool stream, const uint8_t *data, si
         wrong.data[1] ^= 1;
         wrong.data[13] ^= 0x20; /* another case of the first letter */
         send_later(slot, delay / 2, &wrong);
+    }
+    if (s->way == WAY_BARE_FORMERR && code == 1) {
+        mtws__store_big(m.data + 4, 2, 0);
+        m.size = 12;
     }
     bool none = s->way == WAY_NO_DATA || s->way == WAY_NO_SOA ||
                 (s->way == WAY_NO_SOA_SIX && six) || (s->way == WAY_ONLY_FOUR && six) ||
@@ -898,6 +925,7 @@ static void one_server(void) {
         {WAY_NO_DATA, "no data", MTWS__DNS_OUTCOME_NO_DATA, 0, 0, 10, 1, 0},
         {WAY_SERVFAIL, "fails", MTWS__DNS_OUTCOME_FAILED, 0, 0, 10, 1, 0},
         {WAY_NO_EDNS, "no EDNS0", MTWS__DNS_OUTCOME_FOUND, 2, 2, 20, 2, 0},
+        {WAY_BARE_FORMERR, "no EDNS0, no question", MTWS__DNS_OUTCOME_FOUND, 2, 2, 20, 2, 0},
         {WAY_CUT, "truncated", MTWS__DNS_OUTCOME_FOUND, 2, 2, 20, 1, 1},
         {WAY_DEAF_SIX, "IPv6 is not answered", MTWS__DNS_OUTCOME_FOUND, 0, 2, 4000, 2, 0},
         {WAY_FAIL_SIX, "IPv6 fails", MTWS__DNS_OUTCOME_FOUND, 0, 2, 10, 1, 0},
@@ -1439,6 +1467,7 @@ int main(int argc, char **argv) {
         TEST(aliases),
         TEST(negative_answers),
         TEST(forged),
+        TEST(without_question),
         TEST(cut_anywhere),
         TEST_ROWS(one_server),
         TEST(in_turn),
