@@ -7616,10 +7616,11 @@ MTWS_PRIVATE void mtws__verifier_item(mtws__verifier *v, mtws__cert_item item) {
     static const uint8_t any_purpose[] = {0x55, 0x1d, 0x25, 0};
     mtws__span piece = v->cert.piece;
     if (item == MTWS__CERT_KEY) br_sha256_update(&v->hash, piece.data, piece.size);
+    /* Behind a certificate that is not valid now none counts, so its dates are what stays. */
+    if (item == MTWS__CERT_NOT_BEFORE) v->not_before = mtws__cert_time(v->cert.tag, piece);
+    if (item == MTWS__CERT_NOT_AFTER) v->not_after = mtws__cert_time(v->cert.tag, piece);
     if (v->number > 0) return;
     switch (item) {
-    case MTWS__CERT_NOT_BEFORE: v->not_before = mtws__cert_time(v->cert.tag, piece); break;
-    case MTWS__CERT_NOT_AFTER: v->not_after = mtws__cert_time(v->cert.tag, piece); break;
     case MTWS__CERT_PURPOSE:
         v->purposes = true;
         if ((piece.size == sizeof server_auth &&
@@ -7776,6 +7777,8 @@ MTWS_PRIVATE const char *mtws__tls_error_text(int err) {
     case BR_ERR_BAD_MAC: return "a record was changed on its way";
     case BR_ERR_BAD_SIGNATURE: return "the server's signature is wrong";
     case BR_ERR_NO_RANDOM: return "BearSSL has no randomness";
+    case BR_ERR_WRONG_KEY_USAGE:
+        return "the server's certificate may not be used for TLS (keyUsage)";
     case BR_ERR_RESUME_MISMATCH: return "the server resumed a session with other parameters";
     case BR_ERR_BAD_CIPHER_SUITE:
     case BR_ERR_INVALID_ALGORITHM: return "the server chose an algorithm that was not offered";

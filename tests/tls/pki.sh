@@ -119,6 +119,26 @@ sign whatever inter '/CN=whatever' "subjectAltName=$ALL"
 key leafsigned "$P256"
 sign leafsigned ec '/CN=leafsigned' "subjectAltName=$ALL"
 cat ec.pem >>leafsigned.pem
+# Chains whose middle is not what it should be: expired; a CA by its constraints that may sign no
+# certificate; one that may sign no further CA. And a key that may not sign a handshake.
+middle() { # NAME CA-EXTENSIONS [START END]
+    key "$1-ca" "$P256"
+    sign "$1-ca" root "/O=Tests/CN=$1-ca" "$2" "${3:-}" "${4:-}"
+    server "$1" "$1-ca" "$ALL"
+    cat "$1-ca.leaf" >>"$1.pem"
+}
+middle expired-middle "$CA_EXTENSIONS" 20200101000000Z 20210701000000Z
+middle no-signer 'basicConstraints=critical,CA:TRUE
+keyUsage=critical,cRLSign'
+middle last-signer 'basicConstraints=critical,CA:TRUE,pathlen:0
+keyUsage=critical,keyCertSign'
+key too-deep-ca "$P256"
+sign too-deep-ca last-signer-ca '/O=Tests/CN=too-deep-ca' "$CA_EXTENSIONS"
+server too-deep too-deep-ca "$ALL"
+cat too-deep-ca.leaf last-signer-ca.leaf >>too-deep.pem
+key no-handshake "$P256"
+sign no-handshake inter '/CN=no-handshake' "subjectAltName=$ALL
+keyUsage=critical,keyAgreement"
 # So many names that no record of TLS holds them.
 key many "$P256"
 sign many inter '/CN=many' "subjectAltName=$(for i in $(seq 900); do
