@@ -8876,7 +8876,10 @@ MTWS_PRIVATE void mtws__client_clean_text(char *out, size_t capacity, mtws__span
     /* A text that is cut is not cut within a character. */
     while (size > 0 && size < text.size && (text.data[size] & 0xc0) == 0x80) size--;
     for (size_t i = 0; i < size; i++) {
-        out[i] = text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : (char)text.data[i];
+        uint8_t c = text.data[i];
+        out[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+        /* U+0080 to U+009F too: terminals take U+009B for the start of a command. */
+        if (i > 0 && text.data[i - 1] == 0xc2 && c < 0xa0) out[i - 1] = out[i] = '?';
     }
     out[size] = 0;
 }

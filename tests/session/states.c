@@ -2668,6 +2668,17 @@ static void reasons_are_clean(void) {
         }
     }
     peer_finish(&p);
+    /* Those above ASCII as well; what is no control character stays. */
+    peer_init(&p);
+    if (peer_open_up(&p)) {
+        peer_stream(&p, "close:4000,a%c2%9b31mb%c2%80%c2%9f%c2%a0%c3%9b%e2%82%9b");
+        peer_run(&p);
+        const peer_event *error = peer_last_state(&p, MTWS_STATE_ERROR);
+        if (CHECK(error != NULL)) {
+            CHECK_STR(error->reason, "a??31mb????\xc2\xa0\xc3\x9b\xe2\x82\x9b");
+        }
+    }
+    peer_finish(&p);
 }
 
 /* ---- memory and options ---------------------------------------------------------------------- */
