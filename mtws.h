@@ -126,7 +126,8 @@
  *       1008 or 1009
  *     its Close with 1012 or 1013                retried after a full delay
  *     429 or 503 with Retry-After, a proxy's     retried after what it asks for, at least (an hour
- *       too                                        at most; up to a tenth more at random)
+ *       too                                        at most), and up to a tenth more at random, or
+ *                                                  as much as delays differ, if that is more
  *     all else: 408, 425, 429, 5xx, its Close    retried after a delay
  *       with 1000 or 1001, a reset, a timeout,
  *       MTWS_ERR_TLS, MTWS_ERR_TLS_TIME, and
@@ -507,7 +508,7 @@ typedef enum mtws_event_type {
     MTWS_EVENT_MESSAGE,   /* kind, data, size, first, last */
     MTWS_EVENT_DELIVERED, /* first_id, id: the server has these messages */
     MTWS_EVENT_DROPPED,   /* first_id, id, result, written: not sent (again), and why */
-    MTWS_EVENT_WRITABLE   /* what MTWS_ERR_QUEUE_FULL refused would fit now; once after a refusal */
+    MTWS_EVENT_WRITABLE   /* what MTWS_ERR_QUEUE_FULL refused last would fit now; once */
 } mtws_event_type;
 
 /* Flat, so that it binds to any language. A field is 0 where its type's line does not name it;
@@ -693,7 +694,8 @@ typedef struct mtws_options {
                                            what has been sent already fills it, it refuses */
     bool at_most_once;                  /* MTWS_ONCE for every message */
     int32_t queue_ttl_ms;               /* MTWS_OFF: a message not on the wire this long after
-                                           mtws_send is DROPPED, MTWS_ERR_EXPIRED */
+                                           mtws_send is DROPPED, MTWS_ERR_EXPIRED; but for
+                                           MTWS_FIRST, which goes with its connection */
     bool hold_queue;                    /* after each connect wait for mtws_release_queue */
 
     /* the upgrade request; copied by mtws_create */
@@ -940,8 +942,8 @@ MTWS_API mtws_result  mtws_send_text (mtws_client *ws, const char *text);
  * MTWS_ERR_RESET: there is no message to go on with: none was begun, or its connection is gone, and
  * it is DROPPED.
  * MTWS_ERR_UTF8: text that is none; a part may end within a character, the last may not.
- * MTWS_ERR_ARGUMENT: first while another message is not ended. MTWS_ERR_STATE: first while not
- * CONNECTED.
+ * MTWS_ERR_ARGUMENT: first while another message is not ended. MTWS_ERR_STATE: first while there
+ * is no connection for it, as with MTWS_NO_QUEUE, or while disconnecting.
  * A message that was begun can't be taken back (RFC 6455 knows no way), and what is sent later
  * waits for its end. A text that breaks off within a character is ended by what completes that;
  * where there is no sensible end, end the connection: mtws_disconnect twice, then mtws_connect. */
@@ -1031,7 +1033,7 @@ typedef struct mtws_stats { /* since mtws_create */
                                                   for what a proxy is told and says */
     uint64_t connects, failures;               /* connections opened; ERROR events */
     uint64_t resent, dropped;                  /* messages */
-    uint64_t queued_messages, queued_bytes;    /* now: not settled; wire bytes of them */
+    uint64_t queued_messages, queued_bytes;    /* now: not settled; what they take of the queues */
     uint64_t unconfirmed_messages;             /* now: written, not confirmed */
     uint32_t rtt_us, rtt_min_us;               /* of Pings, the latest and the least; 0: none yet */
 } mtws_stats;
