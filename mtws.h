@@ -8579,7 +8579,8 @@ struct mtws_client {
     bool in_vain;     /* the last failure was of such an attempt */
     int watch;        /* a descriptor that tells of network changes; -1 */
     uint64_t watched_us;
-    uint64_t worked_us; /* when there was last a turn for more than settled messages */
+    uint64_t worked_us; /* when there was last a turn for more than settled messages, ... */
+    bool reported;      /* ... and whether there was one for those since */
     uint64_t moved;     /* bytes in and out, when mtws_poll was last called */
     uint64_t slept;     /* the same, when it last waited ... */
     size_t idle;        /* ... and how often in a row a wait ended at once, for nothing */
@@ -10438,12 +10439,13 @@ MTWS_PRIVATE void mtws__client_stop(mtws_client *ws, mtws_event *event) {
 }
 
 /* Whether the rest needs its turn although messages were settled: a program that polls once a
- * frame, and brings about an event each time, could keep it waiting for ever. */
+ * frame, and brings about an event each time, could keep it waiting for ever. Nor does the rest
+ * keep those waiting: they go out by turns. */
 MTWS_PRIVATE bool mtws__client_starves(const mtws_client *ws) {
     bool resting = ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
     bool ends = ws->pending == MTWS__CAUSE_STOP || ws->stop_now;
     if (ends || (resting && !ws->connect_asked && !ws->retry_asked)) return false;
-    return ws->now_us - ws->worked_us >= MTWS__FLUSH_US;
+    return ws->reported && ws->now_us - ws->worked_us >= MTWS__FLUSH_US;
 }
 
 /* One step of the whole client: 1: *event was filled; 0: nothing more to do now; MTWS_ERR_IDLE. */
@@ -10456,8 +10458,12 @@ MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
         mtws__client_move(ws, MTWS__CAUSE_FAILED, event);
         return 1;
     }
-    if (!mtws__client_starves(ws) && mtws__client_report(ws, event)) return 1;
+    if (!mtws__client_starves(ws) && mtws__client_report(ws, event)) {
+        ws->reported = true;
+        return 1;
+    }
     ws->worked_us = ws->now_us;
+    ws->reported = false;
     if (ws->pending == MTWS__CAUSE_STOP || ws->stop_now) {
         mtws__client_stop(ws, event);
         return 1;

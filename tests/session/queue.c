@@ -1200,6 +1200,26 @@ static void an_event_each_poll(void) {
     peer_finish(&p);
 }
 
+/* Nor do messages that come faster than such a program takes them keep what became of its own. */
+static void a_message_each_poll(void) {
+    peer p;
+    peer_init(&p);
+    p.options.max_queue_size = 400;
+    if (!peer_open_up(&p)) return;
+    unsigned taken = 0;
+    for (unsigned i = 0; i < 600; i++) {
+        peer_stream(&p, "text:one text:two");
+        taken += queue_number(&p, i, 10, 0) == MTWS_OK;
+        peer_poll(&p);
+        CHECK_UINT(p.event_count, i + 3); /* connecting, connected, and one each time */
+        peer_sleep(&p, 16);
+    }
+    CHECK_RANGE(peer_count_events(&p, MTWS_EVENT_MESSAGE), 300, 598);
+    CHECK_TEXT(p.settled > 20 && taken > 30, "%u messages, and %u of %u are settled",
+               (unsigned)peer_count_events(&p, MTWS_EVENT_MESSAGE), (unsigned)p.settled, taken);
+    peer_finish(&p);
+}
+
 /* ---- time, order, clearing ------------------------------------------------------------------- */
 
 static void time_to_live(void) {
@@ -1866,6 +1886,7 @@ int main(int argc, char **argv) {
         TEST(the_ring_goes_round),
         TEST(drop_oldest),
         TEST(an_event_each_poll),
+        TEST(a_message_each_poll),
         TEST(replies_at_a_slow_rate),
         TEST(time_to_live),
         TEST(time_to_live_at_rest),
