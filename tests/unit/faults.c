@@ -1179,16 +1179,25 @@ static void byte_by_byte(void) {
     }
 }
 
+/* A client that hears nothing of the machine's network, which may change. */
+static mtws_client *secluded(void) {
+    mtws_client *ws = NULL;
+    mtws_options options;
+    memset(&options, 0, sizeof options);
+    options.network = MTWS_NETWORK_MANUAL;
+    CHECK_INT(mtws_create(&ws, &options), MTWS_OK);
+    return ws;
+}
+
 /* An idle wait is one call to poll, in real time. */
 static void idle_is_quiet(void) {
     server s;
-    mtws_client *ws = NULL;
     mtws_event e;
     char url[64];
     bool connected = false;
     server_open(&s);
     faults_reset();
-    CHECK_INT(mtws_create(&ws, NULL), MTWS_OK);
+    mtws_client *ws = secluded();
     snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
     CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
     for (int i = 0; i < 500 && !connected; i++) {
@@ -1212,14 +1221,13 @@ static void idle_is_quiet(void) {
 /* Room to write is waited for only while there is something to write. */
 static void what_waited_is_cleared(void) {
     server s;
-    mtws_client *ws = NULL;
     mtws_event e;
     mtws_wait wait;
     char url[64];
     bool connected = false;
     server_open(&s);
     faults_reset();
-    CHECK_INT(mtws_create(&ws, NULL), MTWS_OK);
+    mtws_client *ws = secluded();
     snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
     CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
     for (int i = 0; i < 500 && !connected; i++) {
@@ -1327,12 +1335,11 @@ static void waits_without_limit(void) {
 /* FAULTS row 48: a signal ends the wait of mtws_poll with 0, at once, and the next one waits. */
 static void interrupted_wait(void) {
     server s;
-    mtws_client *ws = NULL;
     mtws_event e;
     char url[64];
     server_open(&s);
     faults_reset();
-    CHECK_INT(mtws_create(&ws, NULL), MTWS_OK);
+    mtws_client *ws = secluded();
     snprintf(url, sizeof url, "ws://127.0.0.1:%u/", (unsigned)s.port);
     CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
     for (int i = 0; i < 500 && mtws_get_state(ws) != MTWS_STATE_CONNECTED; i++) {

@@ -254,6 +254,8 @@ static void use(const name_server *servers, int count) {
     mtws__net_names(&net, MTWS_RESOLVER_OWN, list, 0);
 }
 
+enum { SILENCE_MS = 100 }; /* what was sent over the loopback has come long before */
+
 /* Opens, the servers doing their work between; where nothing happens time passes. */
 static int open_it(const char *host, uint16_t port, name_server *servers, int count) {
     int result = MTWS_IO_AGAIN;
@@ -277,7 +279,7 @@ static int open_it(const char *host, uint16_t port, name_server *servers, int co
             fds[i].fd = wait.fds[i].fd;
             fds[i].events = wait.fds[i].want_read ? POLLIN : POLLOUT;
         }
-        int ready = poll(fds, (nfds_t)wait.count, wait.timeout_ms == 0 ? 0 : 20);
+        int ready = poll(fds, (nfds_t)wait.count, wait.timeout_ms == 0 ? 0 : SILENCE_MS);
         if (ready == 0 && wait.timeout_ms > 0) net.now_us += (uint64_t)wait.timeout_ms * 1000;
     }
     return result;

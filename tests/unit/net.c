@@ -179,28 +179,50 @@ static void write_without_room(void) {
     close(listener);
 }
 
-/* A socket that listens at the address `n`, at a port that is free there (0) or this one. */
-static int listen_at(int n, uint16_t *port, int backlog) {
+/* A socket bound at the address `n`, at a port that is free there (0) or this one; -1: taken. */
+static int bind_at(int n, uint16_t port) {
     struct sockaddr_in address;
-    socklen_t size = (socklen_t)sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     loopback_need(fd >= 0, "socket");
     memset(&address, 0, sizeof address);
     address.sin_family = AF_INET;
-    address.sin_port = htons(*port);
+    address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + (uint32_t)n);
-    loopback_need(bind(fd, (const struct sockaddr *)&address, size) == 0, "bind");
-    loopback_need(listen(fd, backlog) == 0, "listen");
-    loopback_need(getsockname(fd, (struct sockaddr *)&address, &size) == 0, "getsockname");
-    *port = ntohs(address.sin_port);
-    return fd;
+    if (bind(fd, (const struct sockaddr *)&address, (socklen_t)sizeof address) == 0) return fd;
+    loopback_need(errno == EADDRINUSE, "bind");
+    close(fd);
+    return -1;
+}
+
+/* Sockets at the first addresses, at one port that is free at each: until they listen nobody is
+ * there, and nobody else can be. */
+static uint16_t hold(int *fds, int count) {
+    struct sockaddr_in address;
+    socklen_t size = (socklen_t)sizeof address;
+    for (int tries = 0; tries < 100; tries++) {
+        int held = 0;
+        fds[held++] = bind_at(1, 0);
+        loopback_need(getsockname(fds[0], (struct sockaddr *)&address, &size) == 0, "getsockname");
+        while (held < count && (fds[held] = bind_at(held + 1, ntohs(address.sin_port))) >= 0) {
+            held++;
+        }
+        if (held == count) return ntohs(address.sin_port);
+        while (held > 0) close(fds[--held]);
+    }
+    loopback_need(false, "no port is free at so many addresses");
+    return 0;
+}
+
+static void let_go(const int *fds, int count) {
+    for (int i = 0; i < count; i++) close(fds[i]);
 }
 
 /* FAULTS row 50: the next address, then the error of the last. */
 static void next_address(void) {
     for (int good = 1; good <= 5; good++) {
-        uint16_t port = 0;
-        int listener = listen_at(good, &port, 5);
+        int fds[5];
+        uint16_t port = hold(fds, 5);
+        loopback_need(listen(fds[good - 1], 5) == 0, "listen");
         start();
         know(port, 4);
         test_context("address %d of 4 answers", good);
@@ -213,22 +235,23 @@ static void next_address(void) {
         if (good == 5) CHECK_INT(net.fd, -1);
         CHECK_UINT(net.now_us, 1000000); /* nobody was waited for */
         finish();
-        close(listener);
+        let_go(fds, 5);
     }
 }
 
 /* Listeners at the first addresses that take no more connections: whoever connects is left without
- * an answer. */
+ * an answer. Behind them, sockets at the same port. */
 enum { FILLERS = 32 };
 static struct {
-    int listeners[5], fillers[FILLERS], count, fillers_count;
+    int sockets[5], fillers[FILLERS], fillers_count;
     uint16_t port;
 } silent;
 
 static bool silence(int count) {
     memset(&silent, 0, sizeof silent);
+    silent.port = hold(silent.sockets, 5);
     for (int i = 1; i <= count; i++) {
-        silent.listeners[silent.count++] = listen_at(i, &silent.port, 0);
+        loopback_need(listen(silent.sockets[i - 1], 0) == 0, "listen");
         bool stuck = false;
         while (!stuck && silent.fillers_count < FILLERS) {
             struct sockaddr_in address;
@@ -250,7 +273,7 @@ static bool silence(int count) {
 
 static void speak(void) {
     while (silent.fillers_count > 0) close(silent.fillers[--silent.fillers_count]);
-    while (silent.count > 0) close(silent.listeners[--silent.count]);
+    let_go(silent.sockets, 5);
 }
 
 /* FAULTS row 70: an address that does not answer costs 250 ms; the one that answers is taken, the
@@ -258,8 +281,12 @@ static void speak(void) {
 static void silent_address(void) {
     for (int seen = 0; seen < 2; seen++) {
         mtws_wait wait;
-        if (!silence(1)) break;
-        int listener = listen_at(2, &silent.port, 5);
+        if (!CHECK(silence(1))) {
+            speak();
+            break;
+        }
+        int listener = silent.sockets[1];
+        loopback_need(listen(listener, 5) == 0, "listen");
         start();
         know(silent.port, 2);
         CHECK_INT(open_now(), MTWS_IO_AGAIN);
@@ -289,10 +316,8 @@ static void silent_address(void) {
         CHECK_INT(recv(server, &byte, 1, 0), 1);
         finish();
         close(server);
-        close(listener);
         speak();
     }
-    speak();
 }
 
 /* Never more than three at a time, and an event loop's list is never full. */
@@ -347,9 +372,9 @@ static void many_silent_addresses(void) {
 
 /* What won is remembered; what could be connected to and was of no use is tried last. */
 static void memory_of_the_last(void) {
-    uint16_t port = 0;
+    uint16_t port;
     mtws__ip six;
-    int listener = listen_at(1, &port, 5);
+    int listener = loopback_listen(&port, 5);
     start();
     CHECK_INT(net.family, MTWS__IPV6);
     know(port, 1);
