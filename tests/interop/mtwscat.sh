@@ -19,20 +19,27 @@ clean_up() {
     rm -rf "$folder"
 }
 
-# KIND: starts a server on the port of the last one, or any; waits until it listens.
+# A port that nobody takes while its server is away: it lies below those that the system gives to
+# whoever asks for any.
+free_port() {
+    port=$((20000 + RANDOM % 12000))
+    while (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+}
+
+# KIND: starts a server on the port of the last one, if any; waits until it listens.
 start_server() {
+    [ $port -ne 0 ] || free_port
     : >"$folder/server"
     local command=("${PYTHON:-/usr/bin/python3}" interop/server.py)
     [ "$1" = python ] || command=("${NODE:-node}" interop/server.js)
     "${command[@]}" "$port" "$folder/ledger" >"$folder/server" 2>"$folder/server.errors" &
     server_pid=$!
-    for _ in $(seq 100); do
-        port=$(sed -n 's/^port //p' "$folder/server")
-        [ -n "$port" ] && break
+    for _ in $(seq 200); do
+        grep -q '^port ' "$folder/server" && break
         sleep 0.1
     done
     url="ws://127.0.0.1:$port"
-    [ -n "$port" ] || { echo "the $1 server did not start"; cat "$folder/server.errors"; exit 1; }
+    grep -q '^port ' "$folder/server" || { echo "the $1 server did not start"; cat "$folder/server.errors"; exit 1; }
 }
 
 stop_server() {

@@ -12,7 +12,7 @@
 #include "../test.h"
 #include "servers.h"
 
-enum { MESSAGES = 4000, DEATHS = 6, BATCH = 8, LIMIT_MS = 60000, STOP_MS = 1500 };
+enum { MESSAGES = 4000, DEATHS = 6, BATCH = 8, LIMIT_MS = 60000 };
 
 typedef enum how { BY_PONG, BY_PROGRAM, AT_MOST_ONCE, STOPPED } how;
 
@@ -158,9 +158,13 @@ static void die_and_return(traffic *t) {
     t->deaths++;
 }
 
+/* Until the heartbeats have noticed, and a little longer. */
 static void stop_and_continue(traffic *t) {
+    uint64_t until = now_ms() + LIMIT_MS;
+    unsigned lost = t->heartbeats_lost;
     kill(t->server.pid, SIGSTOP);
-    pump_for(t, STOP_MS);
+    while (t->heartbeats_lost == lost && now_ms() < until && !test_failing()) pump_for(t, 50);
+    pump_for(t, 1000);
     kill(t->server.pid, SIGCONT);
     t->deaths++;
 }
@@ -183,7 +187,7 @@ static bool begin(traffic *t, const server_kind *kind, size_t way) {
     int fd = mkstemp(t->ledger);
     if (!CHECK(fd >= 0)) return false;
     close(fd);
-    if (!server_start(&t->server, kind, 0, t->ledger)) return false;
+    if (!server_start(&t->server, kind, free_port(), t->ledger)) return false;
     options.max_reconnect_attempts = MTWS_UNLIMITED;
     options.initial_reconnect_delay_ms = 250;
     options.max_reconnect_delay_ms = 400;

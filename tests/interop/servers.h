@@ -6,10 +6,13 @@
 #ifndef MTWS_SERVERS_H_INCLUDED
 #define MTWS_SERVERS_H_INCLUDED
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -54,6 +57,34 @@ static uint64_t now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* A socket on the loopback, bound to this port, where 0 takes any; -1: it is not free. */
+static int bound_socket(int port) {
+    struct sockaddr_in address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_port = htons((uint16_t)port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+/* A port that nobody takes before its server listens and while it is away: it lies below those that
+ * the system gives to whoever asks for any. */
+TEST_UNUSED static int free_port(void) {
+    static unsigned next;
+    if (next == 0) next = (unsigned)getpid() * 37;
+    for (int i = 0; i < 1000; i++) {
+        int port = 20000 + (int)(next++ % 12000), fd = bound_socket(port);
+        if (fd < 0) continue;
+        close(fd);
+        return port;
+    }
+    FAIL("no port is free");
+    return 0;
 }
 
 /* Waits at most so long for more output; false: there was none. */

@@ -8,7 +8,6 @@
 #define MTWS_IMPLEMENTATION
 #include "../../mtws.h"
 
-#include <arpa/inet.h>
 #include <sys/stat.h>
 
 #include "../test.h"
@@ -71,20 +70,6 @@ static void write_file(const char *folder, const char *name, const char *text) {
     if (!CHECK(file != NULL)) return;
     fputs(text, file);
     fclose(file);
-}
-
-/* A port that was free a moment ago. */
-static int free_port(void) {
-    struct sockaddr_in address;
-    socklen_t size = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(bind(fd, (struct sockaddr *)&address, size) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
-    close(fd);
-    return ntohs(address.sin_port);
 }
 
 static bool listens(int port) {
@@ -286,7 +271,8 @@ static void echoes(traffic *t, proxy_process *proxy, const server *origin, bool 
 /* ---- refusals --------------------------------------------------------------------------------- */
 
 /* The first ERROR event of a client that asks this proxy for this port. */
-static mtws_event refused(const char *proxy, int port, char *reason, size_t size) {
+static mtws_event refused_in(int32_t connect_timeout_ms, const char *proxy, int port, char *reason,
+                             size_t size) {
     mtws_client *ws;
     mtws_event e, error;
     mtws_options options;
@@ -296,7 +282,7 @@ static mtws_event refused(const char *proxy, int port, char *reason, size_t size
     options.proxy = proxy;
     options.max_reconnect_attempts = 1;
     options.initial_reconnect_delay_ms = 250;
-    options.connect_timeout_ms = 3000;
+    options.connect_timeout_ms = connect_timeout_ms;
     snprintf(url, sizeof url, "ws://127.0.0.1:%d/echo", port);
     reason[0] = 0;
     if (!CHECK_INT(mtws_create(&ws, &options), MTWS_OK)) return error;
@@ -314,12 +300,28 @@ static mtws_event refused(const char *proxy, int port, char *reason, size_t size
     return error;
 }
 
+static mtws_event refused(const char *proxy, int port, char *reason, size_t size) {
+    return refused_in(LIMIT_MS / 2, proxy, port, reason, size);
+}
+
+/* A socket on which nobody listens, and which keeps its port from others. */
+static int silent_port(int *port) {
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    int fd = bound_socket(0);
+    CHECK(fd >= 0 && getsockname(fd, (struct sockaddr *)&address, &size) == 0);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
 static void refusals(const proxy_process *proxy, int server_port) {
     char url[128], reason[256];
     mtws_event e;
+    int port, fd = silent_port(&port);
     bool http = strcmp(proxy->kind->scheme, "http") == 0;
     good_url(proxy, url);
-    e = refused(url, free_port(), reason, sizeof reason);
+    e = refused(url, port, reason, sizeof reason);
+    close(fd);
     CHECK_INT(e.result, MTWS_ERR_PROXY);
     if (http) CHECK_TEXT(e.http_status >= 500, "%u: %s", e.http_status, reason);
     else CHECK_TEXT(e.http_status == 0 && strstr(reason, "refused") != NULL, "%s", reason);
@@ -344,8 +346,10 @@ static void not_through_443(void) {
     proxy_process proxy;
     char url[128], reason[256];
     if (proxy_start(&proxy, &tinyproxy_443)) {
+        int port, fd = silent_port(&port);
         good_url(&proxy, url);
-        mtws_event e = refused(url, free_port(), reason, sizeof reason);
+        mtws_event e = refused(url, port, reason, sizeof reason);
+        close(fd);
         CHECK_INT(e.result, MTWS_ERR_PROXY);
         CHECK_UINT(e.http_status, 403);
         CHECK(strstr(reason, "does not allow") != NULL);
@@ -366,7 +370,7 @@ static void wrong_language(void) {
     if (ready) {
         /* tinyproxy waits for the line to end. */
         snprintf(url, sizeof url, "socks5://127.0.0.1:%d", tinyproxy.port);
-        e = refused(url, origin.port, reason, sizeof reason);
+        e = refused_in(1000, url, origin.port, reason, sizeof reason);
         CHECK_INT(e.result, MTWS_ERR_TIMEOUT);
         snprintf(url, sizeof url, "http://127.0.0.1:%d", microsocks.port);
         e = refused(url, origin.port, reason, sizeof reason);
@@ -374,8 +378,10 @@ static void wrong_language(void) {
         snprintf(url, sizeof url, "http://127.0.0.1:%d", origin.port);
         e = refused(url, origin.port, reason, sizeof reason);
         CHECK_INT(e.result, MTWS_ERR_PROXY);
-        snprintf(url, sizeof url, "http://127.0.0.1:%d", free_port());
+        int port, fd = silent_port(&port);
+        snprintf(url, sizeof url, "http://127.0.0.1:%d", port);
         e = refused(url, origin.port, reason, sizeof reason);
+        close(fd);
         CHECK_INT(e.result, MTWS_ERR_CONNECT);
         CHECK_TEXT(strstr(reason, "through the proxy 127.0.0.1") != NULL, "%s", reason);
     }

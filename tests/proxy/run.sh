@@ -32,4 +32,4 @@ if ! "$NODE" -p 'require("ws/package.json").version' >/dev/null 2>&1; then
 fi
 export PATH PYTHON NODE
 unset http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY
-MTWSCAT=$folder/mtwscat timeout 280 "$folder/proxy" "${@:2}"
+MTWSCAT=$folder/mtwscat timeout 540 "$folder/proxy" "${@:2}"
