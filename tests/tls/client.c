@@ -10,6 +10,7 @@
  *     attempts, connect, close, interval, timeout, max     options in milliseconds, or as they are
  *     clock=SECONDS             this much is added to the wall clock
  *     count=N, gap=MS           so many messages, a burst of them each MS milliseconds
+ *     endless=1                 messages until the standard input ends, instead of a count
  *     size=N                    all of this size, or about it; over 64 KiB in fragments
  *     echo=1                    the server sends each back: compared, and waited for
  *     hold=MS                   after all that it stays connected so long
@@ -22,7 +23,7 @@
  *     state NEW RESULT CLOSE_CODE HTTP_STATUS REASON...
  *     log ITEM TEXT...
  *     delivered FIRST LAST      dropped FIRST LAST RESULT
- *     figures longest_us=N resumed_us=N polls=N connects=N echoes=N wrong=N
+ *     figures longest_us=N resumed_us=N polls=N connects=N echoes=N wrong=N sent=N
  * (the processor's time for the longest mtws_poll while not connected, and since the first ERROR)
  * and its exit status is 0 where all was delivered and came back, and it ended in "disconnected".
  */
@@ -42,6 +43,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { TEXT_MAX = 4 << 20, BURST = 7 };
 
@@ -50,11 +52,11 @@ typedef struct settings {
     const char *url, *trust_file;
     int64_t clock_s;
     uint64_t count, gap_ms, size, hold_ms, limit_ms;
-    bool echo, trust;
+    bool echo, trust, endless;
 } settings;
 
 typedef struct program {
-    const settings *set;
+    settings *set;
     mtws_client *ws;
     uint64_t sent, settled, echoes, wrong, dropped;
     uint64_t next_ms, hold_until_ms;
@@ -144,6 +146,7 @@ static bool set_number(settings *s, const char *name, int64_t value) {
     if (strcmp(name, "clock") == 0) s->clock_s = value;
     else if (strcmp(name, "echo") == 0) s->echo = value != 0;
     else if (strcmp(name, "trust") == 0) s->trust = value != 0;
+    else if (strcmp(name, "endless") == 0) s->endless = value != 0;
     else if (strcmp(name, "insecure") == 0) o->insecure_skip_verify = value != 0;
     else return false;
     return true;
@@ -173,6 +176,7 @@ static void parse(settings *s, int argc, char **argv) {
         exit(2);
     }
     clock_offset_s = s->clock_s;
+    if (s->endless) s->count = UINT64_MAX;
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -269,12 +273,21 @@ static void wait_for(program *p) {
     poll(fds, count, sooner ? wait.timeout_ms : limit);
 }
 
+/* An endless one has sent all when its standard input ends. */
+static void read_input(program *p) {
+    struct pollfd input = {STDIN_FILENO, POLLIN, 0};
+    if (!p->set->endless || poll(&input, 1, 0) != 1) return;
+    p->set->endless = false;
+    p->set->count = p->sent;
+}
+
 static void run(program *p) {
     uint64_t give_up_ms = now_ms() + p->set->limit_ms;
     while (!p->ended && now_ms() < give_up_ms) {
         pump(p);
         if (p->ended) break;
         send_due(p);
+        read_input(p);
         bool all = p->sent == p->set->count && p->settled == p->sent && p->connects > 0 &&
                    (!p->set->echo || p->echoes == p->sent);
         if (!all) p->hold_until_ms = now_ms() + p->set->hold_ms;
@@ -321,8 +334,9 @@ int main(int argc, char **argv) {
     openssl_transport_free(&transport);
 #endif
     printf("figures longest_us=%" PRIu64 " resumed_us=%" PRIu64 " polls=%" PRIu64
-           " connects=%" PRIu64 " echoes=%" PRIu64 " wrong=%" PRIu64 "\n",
-           p.longest_ns / 1000, p.resumed_ns / 1000, p.polls, p.connects, p.echoes, p.wrong);
+           " connects=%" PRIu64 " echoes=%" PRIu64 " wrong=%" PRIu64 " sent=%" PRIu64 "\n",
+           p.longest_ns / 1000, p.resumed_ns / 1000, p.polls, p.connects, p.echoes, p.wrong,
+           p.sent);
     bool whole = p.sent == set.count && p.settled == p.sent && p.dropped == 0 && p.wrong == 0 &&
                  (!set.echo || p.echoes == p.sent);
     return p.disconnected && whole ? 0 : 1;
