@@ -694,8 +694,10 @@ typedef struct mtws_options {
                                            what has been sent already fills it, it refuses */
     bool at_most_once;                  /* MTWS_ONCE for every message */
     int32_t queue_ttl_ms;               /* MTWS_OFF: a message not on the wire this long after
-                                           mtws_send is DROPPED, MTWS_ERR_EXPIRED; but for
-                                           MTWS_FIRST, which goes with its connection */
+                                           mtws_send is DROPPED, MTWS_ERR_EXPIRED: none begins to
+                                           leave later, nor again. MTWS_FIRST goes with its
+                                           connection. What the network then does to it has no
+                                           limit: where its age counts, write the time into it */
     bool hold_queue;                    /* after each connect wait for mtws_release_queue */
 
     /* the upgrade request; copied by mtws_create */
@@ -3928,10 +3930,9 @@ MTWS_PRIVATE bool mtws__queue_evict(mtws__queue *q, size_t wire_size, mtws_resul
     return mtws__queue_fits(q, wire_size);
 }
 
-/* What is on the wire, or was, does not expire. */
+/* What is on the wire of this connection does not expire. */
 MTWS_PRIVATE bool mtws__queue_may_expire(const mtws__queue *q, uint64_t number) {
-    const mtws__entry *e = mtws__queue_entry(q, number);
-    return !e->left && e->fate < MTWS__DELIVERED && !mtws__queue_begun(q, number);
+    return mtws__queue_entry(q, number)->fate < MTWS__DELIVERED && !mtws__queue_begun(q, number);
 }
 
 /* Drops what waited longer than it may. Deadlines ascend, so each entry is passed once. */

@@ -1304,6 +1304,40 @@ static void no_expiry_on_the_wire(void) {
     peer_finish(&p);
 }
 
+/* What came back from a connection that is gone waits like all else, and is not sent again late;
+ * the server may have it. */
+static void no_late_repetition(void) {
+    static const peer_plan plans[] = {{.no_pong = true}, {.open_never = true}, {0}};
+    peer p;
+    peer_init(&p);
+    PEER_PLANS(&p, plans);
+    p.options.queue_ttl_ms = 8000;
+    p.options.connect_timeout_ms = 3000;
+    p.options.max_reconnect_delay_ms = 250;
+    peer_open_up(&p);
+    queue_number(&p, 0, 10, 0);
+    peer_advance(&p, 3000);
+    queue_number(&p, 1, 10, 0);
+    CHECK(peer_reach(&p, MTWS_STATE_RECONNECTING, 10000));
+    CHECK_UINT(p.message_count, 2);
+    CHECK_UINT(p.settled, 0);
+    CHECK(peer_reach(&p, MTWS_STATE_CONNECTED, 5000));
+    peer_advance(&p, 2000);
+    check_fates(&p, 2, 1);
+    for (size_t i = 0; i < p.event_count; i++) {
+        const mtws_event *event = &p.events[i].event;
+        if (event->type != MTWS_EVENT_DROPPED) continue;
+        CHECK_INT(event->result, MTWS_ERR_EXPIRED);
+        CHECK_UINT(event->id, 1);
+        CHECK(event->written);
+        CHECK_INT(event->state, MTWS_STATE_RECONNECTING);
+    }
+    CHECK_UINT(p.message_count, 3);
+    CHECK_INT(p.messages[2].connection, 2);
+    CHECK_MEM(p.messages_data.data + p.messages[2].at, p.messages_data.data + p.messages[1].at, 10);
+    peer_finish(&p);
+}
+
 static void held_until_released(void) {
     static const peer_plan plans[] = {{0}, {0}};
     peer p;
@@ -1891,6 +1925,7 @@ int main(int argc, char **argv) {
         TEST(time_to_live),
         TEST(time_to_live_at_rest),
         TEST(no_expiry_on_the_wire),
+        TEST(no_late_repetition),
         TEST(held_until_released),
         TEST(parts_are_held),
         TEST(first_goes_first),

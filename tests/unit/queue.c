@@ -367,7 +367,7 @@ static void do_expire(life *l) {
     mtws__queue_expire(&l->q, l->now_us);
     for (size_t i = l->count; i-- > 0;) {
         message *m = &l->messages[i];
-        if (m->fate != WAITING || m->left || begun(l, i) || m->deadline_us > l->now_us) continue;
+        if (m->fate != WAITING || begun(l, i) || m->deadline_us > l->now_us) continue;
         drop(m, MTWS_ERR_EXPIRED);
         dropped = true;
     }
@@ -378,7 +378,7 @@ static void do_expire(life *l) {
     uint64_t rings = UINT64_MAX;
     for (size_t i = l->count; i-- > 0;) {
         const message *m = &l->messages[i];
-        if (m->fate == WAITING && !m->left && !begun(l, i)) rings = m->deadline_us;
+        if (m->fate == WAITING && !begun(l, i)) rings = m->deadline_us;
     }
     CHECK_UINT(mtws__queue_expiry_us(&l->q), rings);
     CHECK(rings > l->now_us);
@@ -780,7 +780,7 @@ static void half_written_expires(void) {
     if (CHECK(mtws__queue_report(&q, &range))) CHECK_INT(range.result, MTWS_ERR_EXPIRED);
 }
 
-/* The timer of expiries does not ring for what can't expire: what has left, what is settled. */
+/* The timer of expiries does not ring for what can't expire: what is on the wire, or settled. */
 static void expiry_time(void) {
     uint8_t bytes[100];
     mtws__entry entries[4];
@@ -800,6 +800,8 @@ static void expiry_time(void) {
     mtws__queue_wrote(&q, 8);
     CHECK_UINT(mtws__queue_expiry_us(&q), 300);
     mtws__queue_reset(&q, MTWS_ERR_RESET);
+    CHECK_UINT(mtws__queue_expiry_us(&q), 200); /* the connection is gone: it waits again */
+    mtws__queue_expire(&q, 200);
     CHECK_UINT(mtws__queue_expiry_us(&q), 300);
     mtws__queue_expire(&q, 300);
     CHECK_UINT(mtws__queue_expiry_us(&q), UINT64_MAX);
