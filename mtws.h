@@ -77,8 +77,9 @@
  *    Its work per call is bounded, whatever servers send; see WORK.
  * 4. Memory is one block of mtws_memory_required(&options) bytes. Every queue and text has a limit
  *    with a name, and an error that says which.
- * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms, unless the program
- *    has paused the client, and messages wait for it.
+ * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms, or, where bytes
+ *    still come in or leave, so that it may only be slow, four times that timeout; unless the
+ *    program has paused the client, and messages wait for it.
  * 6. The server is not trusted: no byte sequence from it causes undefined behaviour, unbounded
  *    memory or unbounded work.
  * 7. The same inputs give the same run: time, randomness and I/O come through hooks.
@@ -195,15 +196,22 @@
  * it an identity that the server can recognise, or send it with MTWS_ONCE, which chooses the other
  * side: it never arrives twice, and is DROPPED with `written` set where nobody knows whether it
  * arrived. The promise is "confirmed, or sent again, or reported"; nobody can promise "exactly
- * once".
+ * once". First arrivals keep their order. What a network held back, of a connection that was given
+ * up, can still arrive late: then an old copy comes behind newer messages.
+ *
+ * The queue lives in memory, and ids begin at 1 with each client. A program that must not lose a
+ * message when it ends itself, or its machine, writes it down before mtws_send, strikes it out when
+ * DELIVERED names it, and sends the rest when it starts again.
  *
  * After a connection that died with unconfirmed messages the first Ping follows the first message,
  * and twice as many may be under way with each answer, so that a slow server makes progress. A
- * message that is alone in flight at three closes in a row by the server (1003, 1007 to 1009,
- * 1011) is DROPPED. Until then nothing behind it moves: with the default delays for about two
- * minutes. Where the answer to a message is what makes this client close, because it is over
- * max_message_size, that does not count: the message is sent again and again, so raise the limit,
- * or set stream_messages.
+ * message that is alone in flight at three closes in a row by the server (1003, 1007 to 1009, 1011)
+ * is DROPPED. Until then nothing behind it moves: with the default delays for about two minutes;
+ * about ten seconds where the code is 1011 and delays are still small. A server that ends the
+ * connection in another way, with a code of its own (4000 to 4999) or none, gets the message again
+ * and again, and what is behind it has to wait. Where the answer to a message is what makes this
+ * client close, because it is over max_message_size, that does not count: the message is sent again
+ * and again, so raise the limit, or set stream_messages.
  *
  *
  * WAYS OUT
@@ -535,7 +543,8 @@ typedef struct mtws_event {
                               after parts without last: that message was cut off */
     bool written;          /* DROPPED: it had left whole, so the server may have it */
     uint64_t first_id, id; /* all the messages from the one to the other; no other event names any
-                              of them */
+                              of them. Ids ascend from event to event among messages that are queued
+                              alike: MTWS_FIRST, and parts, are settled on their own */
 } mtws_event;
 
 typedef enum mtws_heartbeat {
@@ -543,7 +552,8 @@ typedef enum mtws_heartbeat {
     MTWS_HEARTBEAT_JSON = 1  /* the text message {"type":"heartbeat","timestamp":T}, answered by
                                 {"type":"heartbeat_response","timestamp":U,"originalTimestamp":T}.
                                 Both ways: the server's heartbeats are answered, and neither they
-                                nor the answers are handed over. T and U: milliseconds since 1970.
+                                nor the answers are handed over. T and U: milliseconds since 1970;
+                                without such a number a message is one like any other.
                                 Messages are confirmed by Pongs all the same: for a server that
                                 answers no Pings, set options.confirm to NONE or PROGRAM as well */
 } mtws_heartbeat;
@@ -667,8 +677,9 @@ typedef struct mtws_options {
     mtws_heartbeat heartbeat;
     int32_t heartbeat_interval_ms;      /* 30000: between Pings; MTWS_OFF: a dead link is noticed
                                            when TCP notices it, minutes later or never */
-    int32_t heartbeat_timeout_ms;       /* 5000: for the Pong; up to four times that while the link
-                                           is seen to move */
+    int32_t heartbeat_timeout_ms;       /* 5000: for the Pong, to a Ping that asks about messages
+                                           too; up to four times that while bytes come in, or leave
+                                           that were written before it */
     int32_t connect_timeout_ms;         /* 20000: name, TCP, proxy, TLS, redirects and upgrade */
     int32_t close_timeout_ms;           /* 5000: for all that mtws_disconnect does, and for the
                                            server to end TCP after its Close */
@@ -918,8 +929,8 @@ enum {
      * CONNECTED. */
     MTWS_NO_QUEUE = 2,
     /* As MTWS_NO_QUEUE, but ahead of all that is queued, and let through while the queue is held;
-     * in order among themselves: a login, sent on every CONNECTED. Has room of its own,
-     * MTWS_FIRST_MAX. */
+     * in order among themselves: a login or a subscription, sent when the event says CONNECTED.
+     * Has room of its own, MTWS_FIRST_MAX. */
     MTWS_FIRST = 4
 };
 
@@ -944,8 +955,9 @@ MTWS_API mtws_result  mtws_send_text (mtws_client *ws, const char *text);
  * MTWS_ERR_RESET: there is no message to go on with: none was begun, or its connection is gone, and
  * it is DROPPED.
  * MTWS_ERR_UTF8: text that is none; a part may end within a character, the last may not.
- * MTWS_ERR_ARGUMENT: first while another message is not ended. MTWS_ERR_STATE: first while there
- * is no connection for it, as with MTWS_NO_QUEUE, or while disconnecting.
+ * MTWS_ERR_ARGUMENT: an unknown kind, with whichever part; first while another message is not
+ * ended. MTWS_ERR_STATE: first while there is no connection for it, as with MTWS_NO_QUEUE, or while
+ * disconnecting.
  * A message that was begun can't be taken back (RFC 6455 knows no way), and what is sent later
  * waits for its end. A text that breaks off within a character is ended by what completes that;
  * where there is no sensible end, end the connection: mtws_disconnect twice, then mtws_connect. */
@@ -970,8 +982,9 @@ MTWS_API mtws_result  mtws_confirm      (mtws_client *ws, uint64_t id);
 typedef void mtws_message_handler(mtws_client *ws, const mtws_event *message, void *user);
 typedef void mtws_state_handler  (mtws_client *ws, const mtws_event *change,  void *user);
 
-/* Whole text messages that are a JSON object whose member "type" (top-level; of two the last) is
- * the string type, compared decoded. NULL: all other messages, binary ones and parts too. type is
+/* Whole text messages that are a JSON object, nested 128 deep at most, whose member "type"
+ * (top-level; where it is there twice, the last) is the string type, compared decoded. NULL: all
+ * other messages, binary ones and parts too. type is
  * copied, at most 47 bytes; the last registration wins; a NULL handler removes it.
  * MTWS_ERR_TOO_BIG: a longer type, or more than MTWS_HANDLERS_MAX. */
 MTWS_API mtws_result  mtws_on_message(mtws_client *ws, const char *type_or_null,
@@ -1104,6 +1117,9 @@ MTWS_API const char  *mtws_version     (void); /* "0.1.0" */
 
 #ifndef MTWS_ASSERT
 #define MTWS_ASSERT(x) assert(x)
+#endif
+#if MTWS_MESSAGE_ROOM < 1
+#error "mtws.h: MTWS_MESSAGE_ROOM is 1 or more"
 #endif
 #if defined(MTWS_MALLOC) != defined(MTWS_FREE)
 #error "mtws.h: define both MTWS_MALLOC and MTWS_FREE, or neither"
@@ -10573,6 +10589,7 @@ MTWS_PRIVATE void mtws__client_wait(mtws_client *ws, uint64_t now_us, mtws_wait 
         ws->in_hook = true;
         ws->transport.wait(ws->transport.ctx, want_read, want_write, out);
         ws->in_hook = false;
+        MTWS_ASSERT(out->count >= 0 && out->count <= MTWS_WAIT_MAX);
     }
     int own[2] = {ws->wake[0], ws->watch};
     for (int i = 0; i < 2; i++) {
@@ -10854,7 +10871,7 @@ MTWS_PRIVATE bool mtws__options_take(const mtws_options *given, mtws_options *o,
 /* ---- texts of the request ------------------------------------------------------------------- */
 
 MTWS_PRIVATE bool mtws__pairs_end(const mtws_pair *pair) {
-    return pair == NULL || pair->name == NULL;
+    return pair == NULL || (pair->name == NULL && pair->value == NULL);
 }
 
 /* What the URL says lies behind the headers and moves with their size; by is modulo SIZE_MAX + 1.
@@ -10924,7 +10941,7 @@ MTWS_PRIVATE bool mtws__texts_target(mtws__writer *w, const mtws__url *url,
     bool any = url->query.data != NULL && url->query.size > 0;
     const char *joint = any ? "&" : url->query.data != NULL ? "" : "?";
     for (; !mtws__pairs_end(params); params++) {
-        if (params->name[0] == 0 || params->value == NULL) return false;
+        if (params->name == NULL || params->name[0] == 0 || params->value == NULL) return false;
         mtws__writer_text(w, joint);
         mtws__url_encode(w, params->name);
         mtws__writer_text(w, "=");
@@ -10999,15 +11016,16 @@ MTWS_PRIVATE mtws_result mtws__texts_start(mtws_client *ws) {
     memcpy(ws->texts, ws->options.subprotocols, size);
     ws->headers_at = ws->texts_size = size;
     for (const mtws_pair *h = ws->options.headers; !mtws__pairs_end(h); h++) {
-        if (!mtws__header_ok(ws, h->name, h->value)) return MTWS_ERR_ARGUMENT;
+        const char *name = h->name == NULL ? "" : h->name;
+        if (!mtws__header_ok(ws, name, h->value)) return MTWS_ERR_ARGUMENT;
         if (h->value == NULL) {
             mtws__log(ws, MTWS_LOG_ERROR, "bad_header",
                       "the header \"%s\" of options.headers has no value; the list ends with "
                       "{NULL, NULL}",
-                      h->name);
+                      name);
             return MTWS_ERR_ARGUMENT;
         }
-        mtws_result result = mtws__texts_add(ws, h->name, h->value);
+        mtws_result result = mtws__texts_add(ws, name, h->value);
         if (result != MTWS_OK) return result;
     }
     ws->options.subprotocols = ws->texts;

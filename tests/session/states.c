@@ -1982,6 +1982,27 @@ static void params(void) { /* FAULTS row 20 */
     }
 }
 
+/* Half of a pair is a mistake, and does not end the list in silence. */
+static void half_pairs(void) {
+    static const mtws_pair rows[][3] = {
+        {{NULL, "b"}, {"token", "t"}, {NULL, NULL}},
+        {{"a", NULL}, {"token", "t"}, {NULL, NULL}},
+        {{"token", "t"}, {NULL, "b"}, {NULL, NULL}},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        peer p;
+        peer_init(&p);
+        CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_OK);
+        CHECK_INT(mtws_connect(p.ws, "ws://h/", rows[i]), MTWS_ERR_ARGUMENT);
+        CHECK_INT(mtws_set_url(p.ws, "ws://h/", rows[i]), MTWS_ERR_ARGUMENT);
+        mtws_destroy(p.ws);
+        p.options.headers = rows[i];
+        CHECK_INT(mtws_create(&p.ws, &p.options), MTWS_ERR_ARGUMENT);
+        CHECK(peer_told(&p, "bad_header"));
+        peer_finish(&p);
+    }
+}
+
 /* The log says which part of a URL is wrong, and repeats nothing of it. */
 static void bad_urls_explained(void) {
     static const struct {
@@ -3099,6 +3120,7 @@ int main(int argc, char **argv) {
         TEST_ROWS(urls),
         TEST(authorization_of_the_program),
         TEST_ROWS(params),
+        TEST(half_pairs),
         TEST(bad_urls),
         TEST(bad_urls_explained),
         TEST(bad_headers),
