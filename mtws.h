@@ -3115,7 +3115,8 @@ typedef struct mtws__frame {
     uint8_t opcode;
     uint8_t header_size; /* the masking key included */
     bool final;
-    uint8_t key[4]; /* of a masked one */
+    uint8_t key[4];    /* of a masked one */
+    const char *wrong; /* of a server's that is not valid: why, for people */
 } mtws__frame;
 
 MTWS_PRIVATE size_t mtws__frame_header_size(uint64_t size) {
@@ -3142,25 +3143,44 @@ MTWS_PRIVATE size_t mtws__frame_encode(uint8_t out[MTWS__FRAME_HEADER_MAX], uint
     return at + 4;
 }
 
+MTWS_PRIVATE int mtws__frame_bad(mtws__frame *f, const char *wrong) {
+    f->wrong = wrong;
+    return -1;
+}
+
 /* Decodes the header at data, masked or not as is asked for. 0: more bytes are needed; 1: done;
  * -1: no valid header begins so. Wrong is told from the first byte that shows it. */
 MTWS_PRIVATE int mtws__frame_decode(mtws__frame *f, const uint8_t *data, size_t size, bool masked) {
     if (size < 1) return 0;
     f->opcode = data[0] & 15;
     f->final = (data[0] & 0x80) != 0;
-    if ((data[0] & 0x70) != 0) return -1; /* section 5.2: RSV */
-    if ((f->opcode > 2 && f->opcode < 8) || f->opcode > 10) return -1;
-    if (f->opcode >= 8 && !f->final) return -1; /* section 5.5 */
+    if ((data[0] & 0x70) != 0) { /* section 5.2 */
+        return mtws__frame_bad(f, "the server set a reserved bit of a frame: does it compress?");
+    }
+    if ((f->opcode > 2 && f->opcode < 8) || f->opcode > 10) {
+        return mtws__frame_bad(f, "the server sent a frame with a reserved opcode");
+    }
+    if (f->opcode >= 8 && !f->final) { /* section 5.5 */
+        return mtws__frame_bad(f, "the server sent a control frame in fragments");
+    }
     if (size < 2) return 0;
-    if (((data[1] & 0x80) != 0) != masked) return -1; /* section 5.1 */
+    if (((data[1] & 0x80) != 0) != masked) { /* section 5.1 */
+        return mtws__frame_bad(f, "the server sent a masked frame");
+    }
     uint8_t length = data[1] & 0x7f;
-    if (f->opcode >= 8 && length > MTWS__CONTROL_MAX) return -1;
+    if (f->opcode >= 8 && length > MTWS__CONTROL_MAX) {
+        return mtws__frame_bad(f, "the server sent a control frame of over 125 bytes");
+    }
     size_t extended = length < 126 ? 0 : length == 126 ? 2 : 8;
     f->header_size = (uint8_t)(2 + extended + (masked ? 4 : 0));
-    if (extended == 8 && size > 2 && (data[2] & 0x80) != 0) return -1; /* section 5.2 */
+    if (extended == 8 && size > 2 && (data[2] & 0x80) != 0) { /* section 5.2 */
+        return mtws__frame_bad(f, "the server sent a frame of over 2^63 - 1 bytes");
+    }
     if (size < f->header_size) return 0;
     f->size = extended == 0 ? length : mtws__load_big(data + 2, extended);
-    if ((extended == 2 && f->size < 126) || (extended == 8 && f->size < 65536)) return -1;
+    if ((extended == 2 && f->size < 126) || (extended == 8 && f->size < 65536)) {
+        return mtws__frame_bad(f, "the server wrote a frame's length in more bytes than needed");
+    }
     if (masked) memcpy(f->key, data + 2 + extended, 4);
     return 1;
 }
@@ -3410,10 +3430,7 @@ MTWS_PRIVATE mtws__input mtws__message_next(mtws__message *m, int *budget) {
         mtws__frame f;
         int decoded = mtws__frame_decode(&f, m->data + m->parse, m->end - m->parse, false);
         if (decoded == 0) return MTWS__INPUT_MORE;
-        if (decoded < 0) {
-            return mtws__message_bad(m, MTWS_ERR_PROTOCOL,
-                                     "the server sent a frame that RFC 6455 section 5 forbids");
-        }
+        if (decoded < 0) return mtws__message_bad(m, MTWS_ERR_PROTOCOL, f.wrong);
         --*budget;
         if (f.opcode >= 8) return mtws__message_control(m, &f);
         mtws__input input = mtws__message_data_frame(m, &f);

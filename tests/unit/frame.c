@@ -78,6 +78,29 @@ static void all_headers(void) { /* FAULTS rows 1, 4 to 7 */
     }
 }
 
+/* What is wrong is said to people. */
+static void reasons(void) {
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *wrong;
+    } rows[] = {
+        {"\xc1\x01", 2, "the server set a reserved bit of a frame: does it compress?"},
+        {"\x83\x01", 2, "the server sent a frame with a reserved opcode"},
+        {"\x09\x01", 2, "the server sent a control frame in fragments"},
+        {"\x81\x81", 2, "the server sent a masked frame"},
+        {"\x89\x7e", 2, "the server sent a control frame of over 125 bytes"},
+        {"\x82\x7f\x80", 3, "the server sent a frame of over 2^63 - 1 bytes"},
+        {"\x82\x7e\x00\x7d", 4,
+         "the server wrote a frame's length in more bytes than needed"},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        mtws__frame f;
+        CHECK_INT(mtws__frame_decode(&f, (const uint8_t *)rows[i].bytes, rows[i].size, false), -1);
+        CHECK_STR(f.wrong, rows[i].wrong);
+    }
+}
+
 static void sizes(void) {
     static const struct {
         uint64_t size;
@@ -199,7 +222,7 @@ static void close_codes(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST(all_headers), TEST_ROWS(sizes),       TEST(example_of_the_rfc),
+        TEST(all_headers), TEST(reasons),          TEST_ROWS(sizes),  TEST(example_of_the_rfc),
         TEST(masking),     TEST(masking_in_place), TEST(close_codes),
     };
     return TEST_MAIN(tests, argc, argv);
