@@ -200,8 +200,9 @@
  * up, can still arrive late: then an old copy comes behind newer messages.
  *
  * The queue lives in memory, and ids begin at 1 with each client. A program that must not lose a
- * message when it ends itself, or its machine, writes it down before mtws_send, strikes it out when
- * DELIVERED names it, and sends the rest when it starts again.
+ * message when it ends itself, or its machine, writes it down before the mtws_poll that follows
+ * mtws_send, strikes it out when DELIVERED names it, and sends the rest when it starts again:
+ * examples/outbox.c.
  *
  * After a connection that died with unconfirmed messages the first Ping follows the first message,
  * and twice as many may be under way with each answer, so that a slow server makes progress. A

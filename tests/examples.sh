@@ -13,7 +13,7 @@ tests=$PWD
 : "${CC:=cc}" "${CXX:=c++}" "${PYTHON:=python3}" "${BUILD:=build}"
 warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Werror'
 c_warnings="$warnings -Wstrict-prototypes -Wmissing-prototypes"
-all='quickstart mtwscat demo medtranslate login gameloop epoll many threads embedded cpp libuv python'
+all='quickstart mtwscat demo medtranslate login outbox gameloop epoll many threads embedded cpp libuv python'
 names=${*:-$all}
 targets=${*:+chaos_server ${*/#demo/demo_client}}
 targets=${targets:-all cpp libuv python}
@@ -99,6 +99,12 @@ python_server() { serve "$PYTHON" "$tests/examples/server.py" "$1" --token token
 kill_server() {
     kill -9 "$server"
     wait "$server" 2>/dev/null
+}
+
+# At once: timeout passes SIGTERM on, and the program has no handler for it.
+kill_program() {
+    kill "$program"
+    wait "$program" 2>/dev/null
 }
 
 # SECONDS: of CPU time that all that has ended used, servers too. A program that spins uses more.
@@ -201,6 +207,38 @@ test_login() {
     check 'each reading came, in order, after a login' in_order whole_ledger expected
     check 'says so' has out '^20 readings sent, 0 lost, 0 left'
     check 'asks no more often than it has to' [ "$(grep -c '^failed' out)" -le 2 ]
+}
+
+test_outbox() {
+    free_port
+    mkfifo input
+    exec 3<>input
+    launch "$bin/outbox" box "ws://127.0.0.1:$port/" <input
+    printf '%s\n' one two three >&3
+    check 'writes down what is typed without a server' until_true has box '^+3 three$'
+    printf 'caf\xe9\n' >&3
+    check 'refuses what is not UTF-8' until_true has out '^refused caf'
+    kill_program
+    printf '+4 half of a li' >>box # it was killed while it wrote
+    chaos
+    launch "$bin/outbox" box "$url" <input
+    check 'sends it after a restart' until_true has out '^delivered 3 three'
+    kill_server
+    printf '%s\n' four five >&3
+    check 'goes on without a server' until_true has box '^+5 five$'
+    kill_program
+    chaos --cut-after 20000 --connections-faulty 1
+    exec 3>&-
+    seq 6 5000 | sed 's/$/ words of a sentence/' >lines
+    launch "$bin/outbox" box "$url" <lines
+    check 'ends well' ended_with 0
+    { printf '%s\n' '1 one' '2 two' '3 three' '4 four' '5 five'; awk '{ print NR + 5, $0 }' lines; } \
+        >expected
+    check 'each sentence came, in order' in_order payloads expected
+    check 'nothing is left' has out '^0 left in box'
+    launch "$bin/outbox" box "$url" </dev/null
+    check 'nor sent again' ended_with 0
+    check 'and the file is short' [ "$(cat box)" = -5000 ]
 }
 
 test_gameloop() {
