@@ -1261,6 +1261,19 @@ MTWS_PRIVATE int mtws__os_connected(int fd) {
     return error;
 }
 
+/* Whether it is connected to itself: where nobody listens at a port of this machine, the system may
+ * draw that very port for us, and TCP opens it from both sides at once (RFC 9293 section 3.5). */
+MTWS_PRIVATE bool mtws__os_is_self(int fd) {
+    mtws__address here, there;
+    memset(&here, 0, sizeof here);
+    memset(&there, 0, sizeof there);
+    here.size = there.size = (socklen_t)sizeof here.storage;
+    if (MTWS_SYS(getsockname)(fd, (struct sockaddr *)&here.storage, &here.size) != 0 ||
+        MTWS_SYS(getpeername)(fd, (struct sockaddr *)&there.storage, &there.size) != 0)
+        return false;
+    return memcmp(&here, &there, sizeof here) == 0;
+}
+
 /* Bytes > 0, 0 at the end, or -errno; -EAGAIN where there is nothing to read. */
 MTWS_PRIVATE ptrdiff_t mtws__os_receive(int fd, void *out, size_t size) {
     for (int i = 0; i < MTWS__RETRIES; i++) {
@@ -6321,6 +6334,7 @@ MTWS_PRIVATE void mtws__net_win(mtws__net *net, int slot) {
 /* Looks how an attempt goes; an address that does not answer is given up. True: it is connected. */
 MTWS_PRIVATE bool mtws__net_judge(mtws__net *net, int slot, int error) {
     if (error == EINPROGRESS) return false;
+    if (error == 0 && mtws__os_is_self(net->sockets[slot].fd)) error = ECONNREFUSED;
     if (error == 0) {
         mtws__net_win(net, slot);
         return true;

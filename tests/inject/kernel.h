@@ -13,7 +13,7 @@
 
 /* clang-format off */
 typedef enum call {
-    CLOCK, ENTROPY, SOCKET, OPTION, BIND, CONNECT, ASK, POLL, RECV, SEND, NOTICE, IOCTL, SHUTDOWN,
+    CLOCK, ENTROPY, SOCKET, OPTION, BIND, CONNECT, ASK, ENDS, POLL, RECV, SEND, NOTICE, IOCTL, SHUTDOWN,
     CLOSE, EVENTFD, OPEN, STAT, FILE_READ, QUESTION, ANSWER, READ, WRITE, RESOLVE, INTERFACES, MALLOC, NAP, CALLS
 } call;
 /* clang-format on */
@@ -25,6 +25,7 @@ static const char *const call_names[CALLS] = {"clock_gettime",
                                               "bind",
                                               "connect",
                                               "getsockopt",
+                                              "getsockname or getpeername",
                                               "poll",
                                               "recv",
                                               "send",
@@ -111,6 +112,8 @@ static const fault faults[] = {
     F(ASK, SAYS, ECONNRESET),
     F(ASK, SAYS, EADDRNOTAVAIL),
     F(ASK, SAYS, EINPROGRESS),
+    F(ENDS, FAILS, ENOBUFS),
+    F(ENDS, FAILS, ENOTCONN),
     F(POLL, FAILS, EINTR),
     F(POLL, FAILS, EAGAIN),
     F(POLL, FAILS, ENOMEM),
@@ -642,6 +645,22 @@ static int inject_getsockopt(int fd, int level, int name, void *value, socklen_t
     int error = f != NULL ? f->value : c->stage == REFUSED ? c->error : 0;
     memcpy(value, &error, sizeof error);
     return 0;
+}
+
+static int inject_getsockname(int fd, struct sockaddr *address, socklen_t *size) {
+    const fault *f = strikes(ENDS);
+    (void)address;
+    fd_conn(fd);
+    *size = 1; /* only the ends' being different ones matters */
+    return f != NULL ? fails(f->value) : 0;
+}
+
+static int inject_getpeername(int fd, struct sockaddr *address, socklen_t *size) {
+    const fault *f = strikes(ENDS);
+    (void)address;
+    fd_conn(fd);
+    *size = 2;
+    return f != NULL ? fails(f->value) : 0;
 }
 
 /* A read or write before the connection is there. Only a poll that lies, or an answer that says so,

@@ -14,6 +14,8 @@ static int sim_sys_socket(int family, int type, int protocol);
 static int sim_sys_bind(int fd, const struct sockaddr *address, socklen_t size);
 static int sim_sys_connect(int fd, const struct sockaddr *address, socklen_t size);
 static int sim_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
+static int sim_sys_getsockname(int fd, struct sockaddr *out, socklen_t *size);
+static int sim_sys_getpeername(int fd, struct sockaddr *out, socklen_t *size);
 static int sim_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 static int sim_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 static ssize_t sim_sys_recv(int fd, void *out, size_t size, int flags);

@@ -68,6 +68,8 @@ static gid_t own_getegid(void) { return getegid() + own_system.other_group; }
 #define own_getgid getgid
 #define own_getifaddrs getifaddrs
 #define own_getrandom getrandom
+#define own_getpeername getpeername
+#define own_getsockname getsockname
 #define own_getsockopt getsockopt
 #define own_getuid getuid
 #define own_if_nametoindex if_nametoindex

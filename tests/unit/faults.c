@@ -30,16 +30,18 @@
 
 /* clang-format off */
 typedef enum call {
-    CLOCK, RANDOM, SOCKET, OPTION, CONNECT, POLL, ASK, RECV, SEND, IOCTL, SHUTDOWN, CLOSE,
+    CLOCK, RANDOM, SOCKET, OPTION, CONNECT, POLL, ASK, ENDS, RECV, SEND, IOCTL, SHUTDOWN, CLOSE,
     WAKE_OPEN, WRITE, READ, BIND, INTERFACES, RESOLVE, OPEN, STAT, INDEX, MALLOC, NAP, CALLS
 } call;
 /* clang-format on */
 
 static const char *const call_names[CALLS] = {
-    "clock_gettime", "getrandom", "socket",         "setsockopt", "connect",    "poll",
-    "getsockopt",    "recv",      "send",           "ioctl",      "shutdown",   "close",
-    "eventfd",       "write",     "read",           "bind",       "getifaddrs", "getaddrinfo",
-    "open",          "stat",      "if_nametoindex", "malloc",     "nanosleep"};
+    "clock_gettime", "getrandom",      "socket",      "setsockopt",
+    "connect",       "poll",           "getsockopt",  "getsockname or getpeername",
+    "recv",          "send",           "ioctl",       "shutdown",
+    "close",         "eventfd",        "write",       "read",
+    "bind",          "getifaddrs",     "getaddrinfo", "open",
+    "stat",          "if_nametoindex", "malloc",      "nanosleep"};
 
 enum { FDS = 4096 };
 
@@ -61,6 +63,7 @@ static struct {
     bool ancient;       /* the wall clock says a time before 1970 */
     bool negative;      /* ioctl gives -1 bytes */
     bool takes_nothing; /* send takes 0 bytes */
+    bool self;          /* a connection leads to its own end */
 } faults;
 
 static void faults_reset(void) {
@@ -151,6 +154,15 @@ static int fault_getsockopt(int fd, int level, int option, void *value, socklen_
     int result = getsockopt(fd, level, option, value, size);
     if (faults.socket_error >= 0) *(int *)value = faults.socket_error;
     return result;
+}
+
+static int fault_getsockname(int fd, struct sockaddr *address, socklen_t *size) {
+    return faults_due(ENDS) ? -1 : getsockname(fd, address, size);
+}
+
+static int fault_getpeername(int fd, struct sockaddr *address, socklen_t *size) {
+    if (faults_due(ENDS)) return -1;
+    return faults.self ? getsockname(fd, address, size) : getpeername(fd, address, size);
 }
 
 /* Whether the descriptor is a socket that keeps messages whole. */
@@ -815,6 +827,30 @@ static void next_address(void) {
     close(listener);
 }
 
+/* Where nobody listens, TCP may connect a socket to itself: that is refused like any other. */
+static void to_itself(void) {
+    uint16_t port;
+    int listener = loopback_listen(&port, 5);
+    for (int self = 0; self < 2; self++) {
+        mtws__net net;
+        int result = MTWS_IO_AGAIN;
+        test_context("self %d", self);
+        faults_reset();
+        faults.self = self != 0;
+        mtws__net_start(&net);
+        for (int i = 0; i < 50 && result == MTWS_IO_AGAIN; i++) {
+            result = mtws__net_open(&net, "127.0.0.1", port, false);
+            if (result == MTWS_IO_AGAIN) loopback_wait(net.sockets[0].fd, POLLOUT);
+        }
+        CHECK_INT(result, self ? MTWS_ERR_CONNECT : 0);
+        if (self) CHECK_STR(mtws__net_why(&net, result), "connection refused");
+        mtws__net_close(&net);
+        CHECK_UINT(faults_open_count(), 0);
+        CHECK_UINT(faults.wrong_closes, 0);
+    }
+    close(listener);
+}
+
 /* ---- a server for one client, within the same thread ----------------------------------------- */
 
 enum { MESSAGES = 3 };
@@ -1068,6 +1104,7 @@ static const struct {
     {CONNECT, {ECONNREFUSED, ENETUNREACH, ETIMEDOUT, EINTR, EADDRNOTAVAIL, EPERM}},
     {POLL, {EINTR, ENOMEM}},
     {ASK, {ENOBUFS, EINVAL}},
+    {ENDS, {ENOBUFS, ENOTCONN}},
     {RECV, {EINTR, EAGAIN, ECONNRESET, ETIMEDOUT, ENOBUFS, ENOMEM}},
     {SEND, {EINTR, EAGAIN, ECONNRESET, EPIPE, ENOBUFS, ENOMEM}},
     {IOCTL, {ENOTTY}},
@@ -1473,6 +1510,7 @@ int main(int argc, char **argv) {
         TEST(zones),
         TEST(files),
         TEST(next_address),
+        TEST(to_itself),
         TEST_ROWS(each_call_fails_once),
         TEST_ROWS(calls_fail_for_ever),
         TEST(byte_by_byte),

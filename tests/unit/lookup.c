@@ -44,6 +44,8 @@ static int own_stat(const char *path, struct stat *out) {
 #define own_socket socket
 #define own_fcntl fcntl
 #define own_setsockopt setsockopt
+#define own_getpeername getpeername
+#define own_getsockname getsockname
 #define own_getsockopt getsockopt
 #define own_connect connect
 #define own_bind bind

@@ -125,6 +125,22 @@ static void refused(void) {
     close(holder);
 }
 
+/* What the system does by chance where it draws the port that is asked for: a socket that is bound
+ * to it does it for certain. */
+static void to_itself(void) {
+    uint16_t port;
+    int self = loopback_nobody(&port), server, fd = connected(&server);
+    mtws__address address = address_of("127.0.0.1", port);
+    CHECK(!mtws__os_is_self(self)); /* not yet */
+    CHECK_INT(mtws__os_connect(self, &address), 0);
+    CHECK(mtws__os_is_self(self));
+    CHECK(!mtws__os_is_self(fd));
+    CHECK(!mtws__os_is_self(-1));
+    close(self);
+    close(fd);
+    close(server);
+}
+
 /* A connect that stays under way: the listener takes no more. */
 static void under_way(void) {
     uint16_t port;
@@ -423,23 +439,15 @@ static void error_texts(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST(clocks),
-        TEST(entropy),
-        TEST(sockets),
-        TEST(not_inherited),
-        TEST(refused),
-        TEST(under_way),
-        TEST(sending_and_receiving),
-        TEST(no_room),
-        TEST(no_sigpipe),
-        TEST(shutting_down),
-        TEST(signal_storm),
-        TEST(waiting),
-        TEST(waking),
-        TEST(resolving),
-        TEST(watching),
-        TEST(error_texts),
-        TEST(descriptors_over_1024),
+        TEST(clocks),        TEST(entropy),
+        TEST(sockets),       TEST(not_inherited),
+        TEST(refused),       TEST(to_itself),
+        TEST(under_way),     TEST(sending_and_receiving),
+        TEST(no_room),       TEST(no_sigpipe),
+        TEST(shutting_down), TEST(signal_storm),
+        TEST(waiting),       TEST(waking),
+        TEST(resolving),     TEST(watching),
+        TEST(error_texts),   TEST(descriptors_over_1024),
     };
     return TEST_MAIN(tests, argc, argv);
 }
