@@ -1694,6 +1694,12 @@ MTWS_PRIVATE uint64_t mtws__add_u64(uint64_t a, uint64_t b) {
     return b > UINT64_MAX - a ? UINT64_MAX : a + b;
 }
 
+/* Milliseconds from now until then, rounded up. */
+MTWS_PRIVATE int32_t mtws__ms_until(uint64_t then_us, uint64_t now_us) {
+    uint64_t left_us = then_us > now_us ? then_us - now_us : 0;
+    return (int32_t)mtws__min_u64(left_us / 1000 + (left_us % 1000 != 0), INT32_MAX);
+}
+
 MTWS_PRIVATE uint64_t mtws__load_big(const uint8_t *data, size_t size) {
     uint64_t value = 0;
     for (size_t i = 0; i < size; i++) value = value << 8 | data[i];
@@ -6439,8 +6445,7 @@ MTWS_PRIVATE void mtws__net_wait(void *ctx, bool want_read, bool want_write, mtw
     }
     uint64_t due_us = mtws__net_due_us(net);
     if (due_us == UINT64_MAX) return;
-    uint64_t left_us = due_us > net->now_us ? due_us - net->now_us : 0;
-    out->timeout_ms = (int32_t)mtws__min_u64((left_us + 999) / 1000, INT32_MAX);
+    out->timeout_ms = mtws__ms_until(due_us, net->now_us);
 }
 
 /* Whether it is certain that there is no way to the target, or to any server that could tell where
@@ -8716,6 +8721,11 @@ MTWS_PRIVATE int mtws__client_next_state(mtws_state state, mtws__cause cause) {
     return -1;
 }
 
+/* Nothing happens before the program asks for it. */
+MTWS_PRIVATE bool mtws__client_is_resting(const mtws_client *ws) {
+    return ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
+}
+
 /* ---- hooks --------------------------------------------------------------------------------- */
 
 /* UINT64_MAX is when nothing is due: the clock stops before it. */
@@ -9058,6 +9068,11 @@ MTWS_PRIVATE void mtws__client_late_pong(mtws_client *ws) {
         return;
     mtws__client_control_frame(ws, MTWS__PONG, c->pong, (size_t)c->pong_size);
     c->pong_size = -1;
+}
+
+/* When a close that begins then has taken too long. */
+MTWS_PRIVATE uint64_t mtws__client_close_us(const mtws_client *ws, uint64_t begun_us) {
+    return mtws__add_u64(begun_us, (uint64_t)ws->options.close_timeout_ms * 1000);
 }
 
 /* Whether only what goes first may leave: the queue waits for mtws_release_queue. */
@@ -9836,9 +9851,8 @@ MTWS_PRIVATE void mtws__client_on_close(mtws_client *ws) {
         ws->failure.stubborn = code == 1002 || code == 1003 || (code >= 1007 && code <= 1009);
         ws->failure.full = code == 1012 || code == 1013;
         c->doomed = true;
-        uint64_t deadline =
-            mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
-        c->deadline_us = ws->stopping ? ws->stop_deadline_us : deadline;
+        c->deadline_us =
+            ws->stopping ? ws->stop_deadline_us : mtws__client_close_us(ws, ws->now_us);
         c->phase = MTWS__PHASE_CLOSING;
         if (!ws->stopping) c->gaps = 0;
     }
@@ -10156,12 +10170,16 @@ MTWS_PRIVATE void mtws__client_on_end(mtws_client *ws) {
     mtws__client_finish(ws);
 }
 
+/* When mtws_disconnect waits no longer for what is queued: the server needs time to close. */
+MTWS_PRIVATE uint64_t mtws__client_drained_us(const mtws_client *ws) {
+    uint64_t reserve_us = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
+    return ws->stop_deadline_us - mtws__min_u64(reserve_us, ws->stop_deadline_us);
+}
+
 /* mtws_disconnect: what is queued leaves and is confirmed, then Close. */
 MTWS_PRIVATE void mtws__client_drain(mtws_client *ws) {
     mtws__connection *c = &ws->connection;
-    uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
-    bool late = ws->now_us >= ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us);
-    if (!mtws__client_is_drained(ws) && !late) return;
+    if (!mtws__client_is_drained(ws) && ws->now_us < mtws__client_drained_us(ws)) return;
     mtws__client_make_close(ws, ws->stop_code, ws->stop_reason);
     c->phase = MTWS__PHASE_CLOSING;
     c->deadline_us = ws->stop_deadline_us;
@@ -10215,14 +10233,11 @@ MTWS_PRIVATE void mtws__client_gap(mtws_client *ws) {
     if (c->phase <= MTWS__PHASE_UPGRADING) {
         c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.connect_timeout_ms * 1000);
     } else if (c->phase == MTWS__PHASE_CLOSING) {
-        c->deadline_us = mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+        c->deadline_us = mtws__client_close_us(ws, ws->now_us);
     } else if (c->phase == MTWS__PHASE_OPEN) {
         mtws__heartbeat_restart(mtws__client_heart(ws), ws->now_us);
     }
-    if (ws->stopping) {
-        ws->stop_deadline_us =
-            mtws__add_u64(ws->now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
-    }
+    if (ws->stopping) ws->stop_deadline_us = mtws__client_close_us(ws, ws->now_us);
     mtws__log(ws, MTWS_LOG_DEBUG, "gap",
               "mtws_poll was not called, or the machine slept: deadlines begin anew");
 }
@@ -10298,8 +10313,7 @@ MTWS_PRIVATE void mtws__client_move(mtws_client *ws, mtws__cause cause, mtws_eve
         event->http_status = ws->failure.http_status;
     }
     if (ws->state == MTWS_STATE_RECONNECTING) {
-        uint64_t left_us = ws->retry_us > ws->now_us ? ws->retry_us - ws->now_us : 0;
-        event->retry_ms = (int32_t)mtws__min_u64((left_us + 999) / 1000, INT32_MAX);
+        event->retry_ms = mtws__ms_until(ws->retry_us, ws->now_us);
     }
     mtws_level level = ws->state == MTWS_STATE_FAILED  ? MTWS_LOG_ERROR
                        : ws->state == MTWS_STATE_ERROR ? MTWS_LOG_WARN
@@ -10491,7 +10505,7 @@ MTWS_PRIVATE void mtws__client_stop(mtws_client *ws, mtws_event *event) {
  * frame, and brings about an event each time, could keep it waiting for ever. Nor does the rest
  * keep those waiting: they go out by turns. */
 MTWS_PRIVATE bool mtws__client_starves(const mtws_client *ws) {
-    bool resting = ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
+    bool resting = mtws__client_is_resting(ws);
     bool ends = ws->pending == MTWS__CAUSE_STOP || ws->stop_now;
     if (ends || (resting && !ws->connect_asked && !ws->retry_asked)) return false;
     return ws->reported && ws->now_us - ws->worked_us >= MTWS__FLUSH_US;
@@ -10500,7 +10514,6 @@ MTWS_PRIVATE bool mtws__client_starves(const mtws_client *ws) {
 /* One step of the whole client: 1: *event was filled; 0: nothing more to do now; MTWS_ERR_IDLE. */
 MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
     mtws__connection *c = &ws->connection;
-    bool resting = ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
     if (ws->pending == MTWS__CAUSE_FAILED) {
         ws->pending = MTWS__CAUSE_NONE;
         ws->stats.failures++;
@@ -10522,7 +10535,7 @@ MTWS_PRIVATE int mtws__client_step(mtws_client *ws, mtws_event *event) {
         mtws__client_move(ws, MTWS__CAUSE_OPENED, event);
         return 1;
     }
-    if (resting) {
+    if (mtws__client_is_resting(ws)) {
         if (ws->connect_asked || ws->retry_asked) {
             mtws__client_begin(ws, event);
             return 1;
@@ -10574,7 +10587,7 @@ MTWS_PRIVATE bool mtws__client_has_output(const mtws_client *ws) {
 MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
     const mtws__connection *c = &ws->connection;
     if (mtws__client_has_event(ws)) return 0;
-    if (ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED) {
+    if (mtws__client_is_resting(ws)) {
         return ws->retry_asked ? 0 : mtws__queue_expiry_us(&ws->queues[MTWS__MAIN]);
     }
     bool at_once = (c->phase == MTWS__PHASE_OPENING && !c->transport_open) ||
@@ -10601,12 +10614,8 @@ MTWS_PRIVATE uint64_t mtws__client_timer_us(const mtws_client *ws) {
     }
     bool beat = c->beat_wanted || c->beat_stamp[0] != 0;
     if (beat && c->beat_size == 0) return 0;
-    if (ws->stopping) {
-        uint64_t reserve = (uint64_t)ws->options.close_timeout_ms * 1000 / 5;
-        at = mtws__min_u64(at, ws->stop_deadline_us - mtws__min_u64(reserve, ws->stop_deadline_us));
-        if (mtws__client_is_drained(ws)) return 0;
-    }
-    return at;
+    if (!ws->stopping) return at;
+    return mtws__client_is_drained(ws) ? 0 : mtws__min_u64(at, mtws__client_drained_us(ws));
 }
 
 /* What to wait for, and how long. */
@@ -10634,8 +10643,7 @@ MTWS_PRIVATE void mtws__client_wait(mtws_client *ws, uint64_t now_us, mtws_wait 
     }
     uint64_t timer_us = mtws__client_timer_us(ws);
     if (timer_us == UINT64_MAX) return;
-    uint64_t left_us = timer_us > now_us ? timer_us - now_us : 0;
-    int32_t left_ms = (int32_t)mtws__min_u64(left_us / 1000 + (left_us % 1000 != 0), INT32_MAX);
+    int32_t left_ms = mtws__ms_until(timer_us, now_us);
     if (out->timeout_ms < 0 || left_ms < out->timeout_ms) out->timeout_ms = left_ms;
 }
 
@@ -10892,6 +10900,12 @@ MTWS_PRIVATE bool mtws__layout_make(const mtws_options *o, mtws__layout *l) {
     return l->total < SIZE_MAX / 4;
 }
 
+/* Where the block's first aligned byte lies. */
+MTWS_PRIVATE uint8_t *mtws__layout_base(void *memory) {
+    size_t off = (size_t)((uintptr_t)memory % MTWS__ALIGNMENT);
+    return (uint8_t *)memory + (off == 0 ? 0 : MTWS__ALIGNMENT - off);
+}
+
 /* What mtws_create needs to know: the options, and where things lie. False: an option is bad. */
 MTWS_PRIVATE bool mtws__options_take(const mtws_options *given, mtws_options *o, mtws__layout *l) {
     return mtws__options_resolve(given, o) &&
@@ -11095,8 +11109,7 @@ MTWS_API mtws_result mtws_create_in(mtws_client **out, const mtws_options *optio
     if (!mtws__options_take(options, &resolved, &layout) || memory == NULL)
         return MTWS_ERR_ARGUMENT;
     if (size < layout.total) return MTWS_ERR_MEMORY;
-    size_t off = (size_t)((uintptr_t)memory % MTWS__ALIGNMENT);
-    uint8_t *base = (uint8_t *)memory + (off == 0 ? 0 : MTWS__ALIGNMENT - off);
+    uint8_t *base = mtws__layout_base(memory);
     mtws_client *ws = (mtws_client *)(void *)base;
     memset(ws, 0, sizeof *ws);
     ws->options = resolved;
@@ -11150,8 +11163,7 @@ MTWS_API void mtws_destroy(mtws_client *ws) {
 MTWS_API mtws_result mtws_connect(mtws_client *ws, const char *url, const mtws_pair *params) {
     MTWS_ASSERT(!ws->in_hook);
     if (url == NULL) return MTWS_ERR_ARGUMENT;
-    bool resting = ws->state == MTWS_STATE_DISCONNECTED || ws->state == MTWS_STATE_FAILED;
-    if (!resting) return MTWS_ERR_STATE;
+    if (!mtws__client_is_resting(ws)) return MTWS_ERR_STATE;
     mtws_result result = mtws__texts_set_url(ws, url, params);
     if (result == MTWS_OK) ws->connect_asked = true;
     return result;
@@ -11176,7 +11188,7 @@ MTWS_API mtws_result mtws_disconnect(mtws_client *ws, uint16_t code, const char 
     memcpy(ws->stop_reason, text.data, text.size);
     ws->stop_reason[text.size] = 0;
     uint64_t now_us = mtws__client_fresh_us(ws);
-    ws->stop_deadline_us = mtws__add_u64(now_us, (uint64_t)ws->options.close_timeout_ms * 1000);
+    ws->stop_deadline_us = mtws__client_close_us(ws, now_us);
     if (c->phase > MTWS__PHASE_OPEN) {
         c->deadline_us = mtws__min_u64(c->deadline_us, ws->stop_deadline_us);
     }
@@ -11308,9 +11320,8 @@ MTWS_API int mtws_poll(mtws_client *ws, mtws_event *event, int32_t timeout_ms) {
         if (result != 0) break;
         if (mtws__client_has_event(ws)) continue;
         if (ws->now_us >= end_us) break;
-        uint64_t left_us = end_us - ws->now_us;
-        int32_t left_ms = (int32_t)mtws__min_u64(left_us / 1000 + (left_us % 1000 != 0), INT32_MAX);
-        if (!mtws__client_sleep(ws, timeout_ms < 0 ? -1 : left_ms)) break;
+        int32_t left_ms = timeout_ms < 0 ? -1 : mtws__ms_until(end_us, ws->now_us);
+        if (!mtws__client_sleep(ws, left_ms)) break;
         ws->connection.pong_flushes = 0;
     }
     /* Where an event goes out instead, the wake-up is for a later call. */
@@ -11554,9 +11565,7 @@ MTWS_API mtws_result mtws_net_transport(mtws_transport *out, void *memory, size_
     memset(out, 0, sizeof *out);
     if (memory == NULL) return MTWS_ERR_ARGUMENT;
     if (size < MTWS_NET_MEMORY_SIZE) return MTWS_ERR_MEMORY;
-    size_t off = (size_t)((uintptr_t)memory % MTWS__ALIGNMENT);
-    uint8_t *base = (uint8_t *)memory + (off == 0 ? 0 : MTWS__ALIGNMENT - off);
-    mtws__way_start((mtws__way *)(void *)base, out);
+    mtws__way_start((mtws__way *)(void *)mtws__layout_base(memory), out);
     return MTWS_OK;
 }
 
