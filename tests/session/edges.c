@@ -242,7 +242,7 @@ static void debug_to_stderr(void) {
     options.max_reconnect_attempts = MTWS_OFF;
     if (mtws_create(&ws, &options) == MTWS_OK) {
         mtws_connect(ws, "ws://user:canary@127.0.0.1:1/", NULL); /* nobody listens there */
-        while (mtws_poll(ws, &event, 1000) == 1) {
+        while (mtws_poll(ws, &event, 15000) == 1) {
         }
         mtws_destroy(ws);
     }

@@ -1319,12 +1319,12 @@ static void refusal_and_silence_are_quiet(void) {
     fclose(file);
     faults_reset();
     memset(&options, 0, sizeof options);
-    options.connect_timeout_ms = 500;
+    options.connect_timeout_ms = 2000;
     CHECK_INT(mtws_create(&ws, &options), MTWS_OK);
     snprintf(url, sizeof url, "ws://twofold:%u/", (unsigned)port);
     CHECK_INT(mtws_connect(ws, url, NULL), MTWS_OK);
     bool failed = false;
-    for (int i = 0; i < 20 && !failed; i++) {
+    for (int i = 0; i < 100 && !failed; i++) {
         if (mtws_poll(ws, &e, 200) == 1) failed = e.state == MTWS_STATE_ERROR;
     }
     CHECK(failed && e.result == MTWS_ERR_TIMEOUT);

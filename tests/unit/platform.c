@@ -412,8 +412,8 @@ static void watching(void) {
     CHECK(loopback_is_cloexec(fd) && loopback_is_nonblocking(fd));
     mtws__os_watch_changed(fd);
     uint64_t before = mtws__os_now_us();
-    mtws__os_watch_changed(fd);
-    CHECK(mtws__os_now_us() - before < 1000000);
+    mtws__os_watch_changed(fd); /* one that waits does so until the network changes */
+    CHECK(mtws__os_now_us() - before < 30000000);
     mtws__os_close(fd);
 }
 
