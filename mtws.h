@@ -5325,6 +5325,7 @@ typedef struct mtws__dns_set {
 /* A name in the cache. */
 typedef struct mtws__dns_entry {
     char host[MTWS__HOST_MAX + 1]; /* "": free */
+    bool absolute;                 /* it had a final dot */
     mtws__dns_outcome outcome;     /* FOUND, NO_NAME or NO_DATA */
     mtws__dns_set sets[MTWS__FAMILIES];
     uint8_t pending;    /* a bit for each family that nobody could say, or was not waited for ... */
@@ -5395,10 +5396,11 @@ MTWS_PRIVATE void mtws__dns_doubt_all(mtws__dns *d) {
     for (size_t i = 0; i < MTWS_DNS_CACHE; i++) mtws__dns_doubt_entry(&d->cache[i]);
 }
 
-/* The cache's entry for the host; NULL: it has none. */
-MTWS_PRIVATE mtws__dns_entry *mtws__dns_find(mtws__dns *d, const char *host) {
+/* The cache's entry for the host of the look-up; NULL: it has none. */
+MTWS_PRIVATE mtws__dns_entry *mtws__dns_find(mtws__dns *d) {
     for (size_t i = 0; i < MTWS_DNS_CACHE; i++) {
-        if (strcmp(d->cache[i].host, host) == 0) return &d->cache[i];
+        mtws__dns_entry *e = &d->cache[i];
+        if (e->absolute == d->absolute && strcmp(e->host, d->host) == 0) return e;
     }
     return NULL;
 }
@@ -5406,7 +5408,7 @@ MTWS_PRIVATE mtws__dns_entry *mtws__dns_find(mtws__dns *d, const char *host) {
 /* The addresses of the present look-up have not led to a connection: servers are asked anew the
  * next time, though not more often than each MTWS_DNS_TTL_MIN seconds. */
 MTWS_PRIVATE void mtws__dns_doubt(mtws__dns *d) {
-    mtws__dns_entry *e = mtws__dns_find(d, d->host);
+    mtws__dns_entry *e = mtws__dns_find(d);
     if (e != NULL) mtws__dns_doubt_entry(e);
 }
 
@@ -5420,7 +5422,7 @@ MTWS_PRIVATE void mtws__dns_configure(mtws__dns *d, const mtws__dns_config *conf
 
 /* Puts what is known of the host where the next look-up finds it. */
 MTWS_PRIVATE void mtws__dns_keep(mtws__dns *d, uint64_t now_us) {
-    mtws__dns_entry *e = mtws__dns_find(d, d->host);
+    mtws__dns_entry *e = mtws__dns_find(d);
     for (size_t i = 0; i < MTWS_DNS_CACHE && e == NULL; i++) {
         if (d->cache[i].host[0] == 0) e = &d->cache[i];
     }
@@ -5433,6 +5435,7 @@ MTWS_PRIVATE void mtws__dns_keep(mtws__dns *d, uint64_t now_us) {
     uint64_t ttl_s = mtws__min_u64(mtws__max_u64(d->ttl, MTWS_DNS_TTL_MIN), MTWS_DNS_TTL_MAX);
     uint64_t ended_us = mtws__add_u64(now_us, ttl_s * 1000000);
     memcpy(e->host, d->host, sizeof e->host);
+    e->absolute = d->absolute;
     memcpy(e->sets, d->sets, sizeof e->sets);
     e->outcome = d->outcome;
     e->pending = 0;
@@ -5455,7 +5458,7 @@ MTWS_PRIVATE void mtws__dns_take(mtws__dns *d, mtws__dns_entry *e, uint64_t now_
 
 /* RFC 8767: where no server can say, an old answer is better than none. True: there was one. */
 MTWS_PRIVATE bool mtws__dns_take_stale(mtws__dns *d, uint64_t now_us) {
-    mtws__dns_entry *e = mtws__dns_find(d, d->host);
+    mtws__dns_entry *e = mtws__dns_find(d);
     if (e == NULL || e->outcome != MTWS__DNS_OUTCOME_FOUND) return false;
     uint64_t end_us = mtws__add_u64(e->ended_us, (uint64_t)MTWS_DNS_STALE_MAX * 1000000);
     if (now_us >= end_us) return false;
@@ -5518,7 +5521,7 @@ MTWS_PRIVATE void mtws__dns_start(mtws__dns *d, const char *host, bool absolute,
     d->stale = d->no_data = d->unsure = false;
     d->ttl = UINT32_MAX;
     d->limit_us = UINT64_MAX;
-    mtws__dns_entry *e = mtws__dns_find(d, host);
+    mtws__dns_entry *e = mtws__dns_find(d);
     bool usable = e != NULL && now_us < e->usable_us;
     if (d->config.rotate && !usable) d->good++;
     d->good %= (unsigned)d->config.server_count;
@@ -6092,7 +6095,9 @@ MTWS_PRIVATE bool mtws__net_is_localhost(const char *host) {
 MTWS_PRIVATE int mtws__net_ask_system(mtws__net *net) {
     mtws__address list[MTWS__ADDRESSES_MAX];
     int count;
-    net->error = mtws__os_resolve(net->host, net->port, list, &count);
+    char host[MTWS__HOST_MAX + 2];
+    snprintf(host, sizeof host, "%s%s", net->host, net->absolute ? "." : "");
+    net->error = mtws__os_resolve(host, net->port, list, &count);
     if (net->error != 0) return MTWS_ERR_RESOLVE;
     for (int i = 0; i < count; i++) {
         mtws__ip ip;

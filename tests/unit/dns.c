@@ -1104,6 +1104,22 @@ static void searching(void) {
 }
 
 /* A server that fails for a searched name does not hide the next one; one that is silent does. */
+/* With a final dot it is another name than without, where there is something to search. */
+static void absolute_and_not(void) {
+    world(1);
+    memcpy(net.dns.config.search, "a.b", 4);
+    net.dns.config.search_size = 4;
+    net.servers[0].only = "h.a.b";
+    look_up("h");
+    check_found(2, 2);
+    look_up("h.");
+    CHECK_OUTCOME(NO_NAME);
+    CHECK_UINT(net.servers[0].asked, 1);
+    look_up("h");
+    check_found(2, 2);
+    CHECK_UINT(net.servers[0].asked, 0);
+}
+
 static void searching_with_failures(void) {
     world(1);
     memcpy(net.dns.config.search, "a.b\0c", 6);
@@ -1474,6 +1490,7 @@ int main(int argc, char **argv) {
         TEST(settings),
         TEST(unguessable),
         TEST_ROWS(searching),
+        TEST(absolute_and_not),
         TEST(searching_with_failures),
         TEST(cache),
         TEST(half_of_it),

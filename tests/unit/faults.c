@@ -64,6 +64,7 @@ static struct {
     bool negative;      /* ioctl gives -1 bytes */
     bool takes_nothing; /* send takes 0 bytes */
     bool self;          /* a connection leads to its own end */
+    char host[300];     /* that getaddrinfo was asked for last */
 } faults;
 
 static void faults_reset(void) {
@@ -241,6 +242,7 @@ static int fault_getaddrinfo(const char *host, const char *service, const struct
                              struct addrinfo **out) {
     if (faults_due(RESOLVE)) return faults.error;
     if (faults.addresses == NULL) return getaddrinfo(host, service, hints, out);
+    snprintf(faults.host, sizeof faults.host, "%s", host);
     /* The library only reads the list. */
     memcpy(out, &faults.addresses, sizeof *out);
     return 0;
@@ -710,6 +712,10 @@ static void asking_the_system(void) {
     CHECK_UINT(faults.counts[CONNECT], 2);
     CHECK_UINT(faults.counts[OPEN], 0);
     CHECK_STR(mtws__net_why(&net, MTWS_ERR_CONNECT), "network is unreachable");
+    mtws__net_close(&net);
+    CHECK_STR(faults.host, "h.local");
+    CHECK_INT(mtws__net_open(&net, "h.local.", 80, false), MTWS_ERR_CONNECT);
+    CHECK_STR(faults.host, "h.local."); /* nothing is to be searched */
     mtws__net_close(&net);
     faults_plan(RESOLVE, 1, 1, EAI_AGAIN);
     CHECK_INT(mtws__net_open(&net, "h.local", 80, false), MTWS_ERR_RESOLVE);
