@@ -151,7 +151,8 @@
  *
  * The header resolves host names itself, so that no name server can stall a program:
  *   - an address in digits, localhost and names under it: nobody is asked;
- *   - /etc/hosts, read at each attempt, a large one in steps of 64 KiB a call;
+ *   - /etc/hosts, read at each attempt, a large one in steps of 64 KiB a call; what it does not
+ *     have under onion is an error (RFC 7686: Tor's SOCKS5 proxy takes such names);
  *   - then the name servers of /etc/resolv.conf (nameserver, of IPv6 with zone too; search, domain,
  *     ndots, timeout, attempts, rotate), which is read again where it has changed; or those of
  *     options.dns_servers. Without any: the one at 127.0.0.1. IPv4 and IPv6 are asked for at once,
@@ -2596,6 +2597,18 @@ MTWS_PRIVATE bool mtws__url_decode(mtws__writer *w, mtws__span span) {
         mtws__writer_put(w, &c, 1);
     }
     return true;
+}
+
+/* Whether the host is the domain, or a name under it. */
+MTWS_PRIVATE bool mtws__url_is_under(mtws__span host, mtws__span domain) {
+    if (domain.size == 0 || domain.size > host.size) return false;
+    size_t before = host.size - domain.size;
+    for (size_t i = 0; i < domain.size; i++) {
+        if (mtws__lower((char)domain.data[i]) != mtws__lower((char)host.data[before + i])) {
+            return false;
+        }
+    }
+    return before == 0 || host.data[before - 1] == '.';
 }
 
 /* "host", or "host:port" with brackets around an IPv6 literal. */
@@ -6082,13 +6095,8 @@ MTWS_PRIVATE void mtws__net_add_loopback(mtws__net *net) {
     mtws__net_add(net, &ip);
 }
 
-MTWS_PRIVATE bool mtws__net_is_localhost(const char *host) {
-    mtws__span last = mtws__span_of(host);
-    if (last.size > 10 && host[last.size - 10] == '.') {
-        last.data += last.size - 9;
-        last.size = 9;
-    }
-    return mtws__span_is(last, "localhost");
+MTWS_PRIVATE bool mtws__net_is_under(const mtws__net *net, const char *domain) {
+    return mtws__url_is_under(mtws__span_of(net->host), mtws__span_of(domain));
 }
 
 /* The system's resolver: blocks. */
@@ -6160,6 +6168,8 @@ MTWS_PRIVATE int mtws__net_ask_servers(mtws__net *net) {
     if (!mtws__dns_name_ok(net->host)) return MTWS_ERR_RESOLVE;
     net->why = "a name that ends with a number is not looked up";
     if (mtws__dns_is_number(net->host)) return MTWS_ERR_RESOLVE;
+    net->why = "names under onion are not for name servers (RFC 7686): go through Tor's socks5://";
+    if (mtws__net_is_under(net, "onion")) return MTWS_ERR_RESOLVE;
     net->why = NULL;
     mtws__net_configure(net);
     net->asked = true;
@@ -6214,7 +6224,7 @@ MTWS_PRIVATE int mtws__net_begin(mtws__net *net, const char *host, uint16_t port
         mtws__net_add(net, &ip);
         return 0;
     }
-    if (mtws__net_is_localhost(net->host)) {
+    if (mtws__net_is_under(net, "localhost")) {
         mtws__net_add_loopback(net);
         return 0;
     }
@@ -6963,14 +6973,7 @@ MTWS_PRIVATE bool mtws__proxy_suffix(mtws__span word, mtws__span host) {
     if (word.size > 0 && word.data[0] == '.') word.data++, word.size--;
     if (word.size > 0 && word.data[word.size - 1] == '.') word.size--;
     if (host.size > 0 && host.data[host.size - 1] == '.') host.size--;
-    if (word.size == 0 || word.size > host.size) return false;
-    size_t before = host.size - word.size;
-    for (size_t i = 0; i < word.size; i++) {
-        if (mtws__lower((char)word.data[i]) != mtws__lower((char)host.data[before + i])) {
-            return false;
-        }
-    }
-    return before == 0 || host.data[before - 1] == '.';
+    return mtws__url_is_under(host, word);
 }
 
 /* A number of one to five digits at most `limit`, or -1. */

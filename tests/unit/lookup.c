@@ -313,9 +313,6 @@ static void nobody_is_asked(void) {
         CHECK(!net.asked);
         finish();
     }
-    CHECK(!mtws__net_is_localhost("xlocalhost"));
-    CHECK(!mtws__net_is_localhost("localhost.x"));
-    CHECK(!mtws__net_is_localhost("local"));
 }
 
 static void hosts_file(void) {
@@ -432,6 +429,29 @@ static void failures(void) {
     CHECK_INT(open_it("a..b", port, NULL, 0), MTWS_ERR_RESOLVE);
     CHECK_STR(mtws__net_why(&net, MTWS_ERR_RESOLVE), "it is no name that can be looked up");
     finish();
+}
+
+/* RFC 7686 section 2: no name server hears of a name under onion, though hosts may have it. */
+static void onion(void) {
+    static const char *const hosts[] = {"abc.onion", "a.b.ONION.", "onion", "a.onion.example",
+                                        "aonion"};
+    for (size_t i = 0; i < UNIT_COUNT(hosts); i++) {
+        name_server server;
+        server_open(&server);
+        start("127.0.0.1 here.onion\n", "");
+        use(&server, 1);
+        test_context("%s", hosts[i]);
+        CHECK_INT(open_it(hosts[i], port, &server, 1), i < 3 ? MTWS_ERR_RESOLVE : 0);
+        CHECK_INT(net.asked, i >= 3);
+        const char *why = mtws__net_why(&net, MTWS_ERR_RESOLVE);
+        if (i < 3) CHECK_TEXT(strstr(why, "onion") != NULL, "\"%s\"", why);
+        else close(loopback_accept(listener));
+        finish();
+        CHECK_INT(open_it("here.onion", port, &server, 1), 0);
+        close(loopback_accept(listener));
+        finish();
+        server_close(&server);
+    }
 }
 
 static void truncated(void) {
@@ -860,6 +880,7 @@ int main(int argc, char **argv) {
         TEST(by_name_server),
         TEST(failures),
         TEST(looked_at_late),
+        TEST(onion),
         TEST(truncated),
         TEST(forged),
         TEST(in_turn),

@@ -257,6 +257,28 @@ static void encode_and_decode(void) {
     CHECK_STR(decoded, text);
 }
 
+static void domains(void) {
+    static const struct {
+        const char *host, *domain;
+        bool under;
+    } rows[] = {
+        {"localhost", "localhost", true},
+        {"a.b.LocalHost", "localHOST", true},
+        {"xlocalhost", "localhost", false},
+        {"localhost.x", "localhost", false},
+        {"local", "localhost", false},
+        {"a.b", "", false},
+        {"", "a", false},
+        {"b.example", "a.example", false},
+        {"a.example", "xa.example", false},
+    };
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        mtws__span host = mtws__span_of(rows[i].host), domain = mtws__span_of(rows[i].domain);
+        test_context("%s under %s", rows[i].host, rows[i].domain);
+        CHECK_INT(mtws__url_is_under(host, domain), rows[i].under);
+    }
+}
+
 /* ---- references ------------------------------------------------------------------------------ */
 
 static bool resolve(char *out, size_t size, const char *base_text, const char *location) {
@@ -452,8 +474,9 @@ static void addresses(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST_ROWS(good),      TEST(bad),    TEST(every_byte_everywhere), TEST(cut_anywhere),
-        TEST(encode),         TEST(decode), TEST(encode_and_decode),     TEST_ROWS(references),
+        TEST_ROWS(good),         TEST(bad),     TEST(every_byte_everywhere),
+        TEST(cut_anywhere),      TEST(encode),  TEST(decode),
+        TEST(encode_and_decode), TEST(domains), TEST_ROWS(references),
         TEST_ROWS(addresses),
     };
     edge = unit_edge_open(4096);
