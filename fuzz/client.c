@@ -254,7 +254,7 @@ static bool may_drop(const sent *s, mtws_result result) {
     bool bound = (s->flags & (MTWS_NO_QUEUE | MTWS_FIRST)) != 0 || s->parts;
     bool apart = (s->flags & MTWS_FIRST) != 0 || s->parts; /* has room of its own */
     if (result == MTWS_ERR_QUEUE_FULL) return w.options.drop_oldest && !apart && s->got == 0;
-    if (result == MTWS_ERR_EXPIRED) return w.options.queue_ttl_ms > 0 && s->got == 0;
+    if (result == MTWS_ERR_EXPIRED) return w.options.queue_ttl_ms > 0 && !apart;
     if (result == MTWS_ERR_CLEARED) return p.cleared && !s->parts;
     /* A message that the server always closes for (1003, 1007 to 1009, 1011) is given up, too. */
     return bound || (s->flags & MTWS_ONCE) != 0 || result == MTWS_ERR_CLOSED;
