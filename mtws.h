@@ -11026,9 +11026,17 @@ MTWS_PRIVATE mtws_result mtws__texts_set_url(mtws_client *ws, const char *text,
     if (!mtws__texts_target(&w, &url, params)) return MTWS_ERR_ARGUMENT;
     mtws__writer_put(&w, "", 1);
     size_t userinfo_at = w.size;
-    if (!mtws__url_decode(&w, url.userinfo)) return MTWS_ERR_URL;
-    if (url.userinfo.size > 0 && memchr(url.userinfo.data, ':', url.userinfo.size) == NULL) {
-        mtws__writer_text(&w, ":"); /* RFC 7617 section 2: user-id, colon, password */
+    mtws__span password = url.userinfo, user = mtws__url_cut(&password, ":");
+    bool good = mtws__url_decode(&w, user);
+    /* RFC 7617 section 2: a user-id without colons, a colon, the password. */
+    good = good && memchr(scratch + userinfo_at, ':', w.size - userinfo_at) == NULL;
+    if (user.size > 0 && password.size == 0) mtws__writer_text(&w, ":");
+    good = mtws__url_decode(&w, password) && good;
+    if (!good) {
+        mtws__log(ws, MTWS_LOG_ERROR, "bad_url",
+                  "not a URL of WebSockets: its user has a colon, or user or password a control "
+                  "character");
+        return MTWS_ERR_URL;
     }
     mtws__writer_put(&w, "", 1);
 

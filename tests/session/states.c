@@ -1907,6 +1907,8 @@ static void urls(void) {
          "Basic dXNlcjpwQHNz"},
         {"ws://user@a.example/", "/", "a.example", "a.example", 80, false, "Basic dXNlcjo="},
         {"ws://:pass@a.example/", "/", "a.example", "a.example", 80, false, "Basic OnBhc3M="},
+        {"ws://u:a%3Ab@a.example/", "/", "a.example", "a.example", 80, false, "Basic dTphOmI="},
+        {"ws://u:@a.example/", "/", "a.example", "a.example", 80, false, "Basic dTo="},
         {"ws://u:a:b@a.example/", "/", "a.example", "a.example", 80, false, "Basic dTphOmI="},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -2058,6 +2060,11 @@ static void bad_urls(void) { /* FAULTS row 20 */
         "ws://a.example:99999999999999999999/",
         "ws://a.example:8x/",
         "ws://a.example:-1/",
+        "ws://u%3Aa@a.example/",
+        "ws://u%3aa:b@a.example/",
+        "ws://u%0Aa:b@a.example/",
+        "ws://u:b%0A@a.example/",
+        "ws://:%00@a.example/",
         "ws://[::1/",
         "ws://[]/",
         "ws://[::g]/",
