@@ -1660,7 +1660,7 @@ MTWS_PRIVATE const char *mtws__os_file_text(int error) {
 /* ==========================================================================
  * >>bytes
  * uses: nothing
- * Sizes, endian loads and stores, a bounded text writer, the ring. Pure.
+ * Sizes, endian loads and stores, forgetting, a bounded text writer, the ring. Pure.
  */
 
 typedef struct mtws__span {
@@ -1749,6 +1749,12 @@ MTWS_PRIVATE bool mtws__span_is(mtws__span span, const char *text) {
         if (mtws__lower((char)span.data[i]) != mtws__lower(text[i])) return false;
     }
     return i == span.size && text[i] == 0;
+}
+
+/* Forgets secrets: not to be left out by a compiler that sees that nobody reads them. */
+MTWS_PRIVATE void mtws__wipe(void *data, size_t size) {
+    volatile uint8_t *at = (volatile uint8_t *)data;
+    while (size-- > 0) *at++ = 0;
 }
 
 MTWS_PRIVATE void mtws__writer_open(mtws__writer *w, char *data, size_t capacity) {
@@ -7048,7 +7054,7 @@ MTWS_PRIVATE bool mtws__proxy_spares(const char *list, mtws__span host, uint16_t
 
 /* ==========================================================================
  * >>way
- * uses: platform, random, net, proxy
+ * uses: platform, bytes, random, net, proxy
  * The network as a transport of its own, in the memory of whoever wraps it. No client sweeps it, so
  * a descriptor that an event loop may know stays until the first call behind one of wait.
  */
@@ -7078,7 +7084,10 @@ MTWS_PRIVATE int mtws__way_open(void *ctx, const char *host, uint16_t port, bool
         way->result = MTWS_ERR_ENTROPY;
         return MTWS_ERR_ENTROPY;
     }
-    if (!way->open) mtws__random_seed(&way->random, seed);
+    if (!way->open) {
+        mtws__random_seed(&way->random, seed);
+        mtws__wipe(seed, sizeof seed);
+    }
     way->net.random = &way->random;
     way->result = 0;
     way->open = true;
@@ -7560,12 +7569,6 @@ MTWS_PRIVATE size_t mtws__identity_room(const mtws_options *o) {
            mtws__loader_room(strlen(o->client_key_pem));
 }
 
-/* Forgets secrets: not to be left out by a compiler that sees that nobody reads them. */
-MTWS_PRIVATE void mtws__tls_wipe(void *data, size_t size) {
-    volatile uint8_t *at = (volatile uint8_t *)data;
-    while (size-- > 0) *at++ = 0;
-}
-
 /* Decodes chain and key. NULL, or what is wrong with them. */
 MTWS_PRIVATE const char *mtws__identity_load(mtws__identity *id, uint8_t *memory, size_t size,
                                              const mtws_options *o) {
@@ -7580,7 +7583,7 @@ MTWS_PRIVATE const char *mtws__identity_load(mtws__identity *id, uint8_t *memory
     if (id->kind == 0) mtws__loader_text(&l, mtws__span_of(o->client_key_pem));
     id->count = count; /* certificates beside the key are not of the chain */
     bool full = l.arena.full;
-    mtws__tls_wipe(&l, sizeof l);
+    mtws__wipe(&l, sizeof l);
     if (id->count == 0) wrong = "options.client_cert_pem has no certificate in PEM";
     else if (id->kind == 0)
         wrong = "options.client_key_pem has no key in PEM that is not encrypted";
@@ -8016,7 +8019,7 @@ MTWS_PRIVATE int mtws__tls_begin(mtws__tls *t) {
     /* Randomness is the client's alone: BearSSL's seeder would ask nobody but the processor on x86,
      * or open a file behind our back, and the same inputs would not give the same run. */
     br_ssl_engine_inject_entropy(&c->eng, t->seed, sizeof t->seed);
-    mtws__tls_wipe(t->seed, sizeof t->seed);
+    mtws__wipe(t->seed, sizeof t->seed);
     c->eng.rng_os_rand_done = 1;
     bool young = t->unix_ms >= t->session_ms && t->unix_ms - t->session_ms < MTWS__TLS_SESSION_MS;
     bool same = strcmp(t->session_name, t->name) == 0 && t->session_port == t->port;
@@ -8099,7 +8102,7 @@ MTWS_PRIVATE void mtws__tls_opened(mtws__tls *t) {
         memcpy(t->session_name, t->name, sizeof t->name);
         t->session_port = t->port;
     }
-    mtws__tls_wipe(&now, sizeof now);
+    mtws__wipe(&now, sizeof now);
     t->phase = MTWS__TLS_OPEN;
 }
 
@@ -8252,7 +8255,7 @@ MTWS_PRIVATE void mtws__tls_close(void *ctx) {
     mtws__tls_finish(t);
     bool below = t->phase != MTWS__TLS_NONE;
     t->phase = MTWS__TLS_NONE;
-    mtws__tls_wipe(&t->client, sizeof t->client); /* its keys */
+    mtws__wipe(&t->client, sizeof t->client); /* its keys */
     if (below) t->lower.close(t->lower.ctx);
 }
 
@@ -8380,8 +8383,8 @@ MTWS_PRIVATE void mtws__tls_transport(mtws__tls *t, mtws_transport *out) {
 /* The secrets of what is kept. */
 MTWS_PRIVATE void mtws__tls_destroy(mtws__tls *t) {
     if (t == NULL) return;
-    mtws__tls_wipe(&t->session, sizeof t->session);
-    mtws__tls_wipe(t->identity_memory, t->identity_size);
+    mtws__wipe(&t->session, sizeof t->session);
+    mtws__wipe(t->identity_memory, t->identity_size);
 }
 
 /* How many there are, once they are loaded. */
@@ -8772,7 +8775,7 @@ MTWS_PRIVATE bool mtws__client_seed(mtws_client *ws) {
     uint8_t seed[32];
     bool ok = mtws__client_entropy(ws, seed, sizeof seed);
     if (ok) mtws__random_seed(&ws->random, seed);
-    memset(seed, 0, sizeof seed);
+    mtws__wipe(seed, sizeof seed);
     ws->seeded = ws->seeded || ok;
     return ok;
 }
@@ -9412,7 +9415,7 @@ MTWS_PRIVATE bool mtws__client_secure(mtws_client *ws) {
     if (!mtws__client_entropy(ws, seed, sizeof seed)) return false;
     mtws__tls_prepare(ws->tls_layer, &ws->transport, true, seed, mtws__client_unix_ms(ws));
     mtws__tls_transport(ws->tls_layer, &ws->transport);
-    memset(seed, 0, sizeof seed);
+    mtws__wipe(seed, sizeof seed);
     return true;
 }
 

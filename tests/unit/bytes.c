@@ -26,6 +26,19 @@ static void sums_saturate(void) {
     }
 }
 
+/* All of it, and nothing beside it. */
+static void wiping(void) {
+    for (size_t size = 0; size <= 6; size++) {
+        uint8_t bytes[8];
+        memset(bytes, 0x5a, sizeof bytes);
+        mtws__wipe(bytes + 1, size);
+        test_context("%zu bytes", size);
+        for (size_t i = 0; i < sizeof bytes; i++) {
+            CHECK_UINT(bytes[i], i >= 1 && i <= size ? 0 : 0x5a);
+        }
+    }
+}
+
 static void least_and_largest(void) {
     static const uint64_t values[] = {0,         1, 2, 255, UINT32_MAX, (uint64_t)UINT32_MAX + 1,
                                       UINT64_MAX};
@@ -284,10 +297,18 @@ static void ring_beside_a_model(void) {
 
 int main(int argc, char **argv) {
     static const test_entry tests[] = {
-        TEST(sums_saturate), TEST(least_and_largest),   TEST(big_endian),
-        TEST(little_endian), TEST(every_character),     TEST(spans),
-        TEST(writer),        TEST(writer_numbers),      TEST(ring_store_and_load),
-        TEST(ring_slide),    TEST(ring_beside_a_model),
+        TEST(sums_saturate),
+        TEST(wiping),
+        TEST(least_and_largest),
+        TEST(big_endian),
+        TEST(little_endian),
+        TEST(every_character),
+        TEST(spans),
+        TEST(writer),
+        TEST(writer_numbers),
+        TEST(ring_store_and_load),
+        TEST(ring_slide),
+        TEST(ring_beside_a_model),
     };
     return TEST_MAIN(tests, argc, argv);
 }
