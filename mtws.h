@@ -1609,6 +1609,7 @@ MTWS_PRIVATE const char *mtws__os_error_text(int error) {
     case EACCES: return "not permitted (firewall?)";
     case EPERM: return "not permitted (firewall?)";
     case EAFNOSUPPORT: return "the system lacks this address family";
+    case EINVAL: return "no such address (a link-local one needs a zone, as /etc/hosts can give)";
     default: return "system error";
     }
 }

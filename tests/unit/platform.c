@@ -418,10 +418,10 @@ static void watching(void) {
 }
 
 static void error_texts(void) {
-    static const int errors[] = {ECONNREFUSED,  ETIMEDOUT,  EHOSTUNREACH, ENETUNREACH,
-                                 ENETDOWN,      ECONNRESET, ECONNABORTED, EPIPE,
-                                 EMFILE,        ENFILE,     ENOBUFS,      ENOMEM,
-                                 EADDRNOTAVAIL, EACCES,     EPERM,        EAFNOSUPPORT};
+    static const int errors[] = {ECONNREFUSED, ETIMEDOUT,    EHOSTUNREACH,  ENETUNREACH, ENETDOWN,
+                                 ECONNRESET,   ECONNABORTED, EPIPE,         EMFILE,      ENFILE,
+                                 ENOBUFS,      ENOMEM,       EADDRNOTAVAIL, EACCES,      EPERM,
+                                 EAFNOSUPPORT, EINVAL};
     const char *unknown = mtws__os_error_text(9999);
     CHECK(unknown[0] != 0);
     CHECK_STR(mtws__os_error_text(0), unknown);
