@@ -1736,6 +1736,16 @@ MTWS_PRIVATE bool mtws__is_hex(char c) {
     return mtws__is_digit(c) || (c >= 'a' && c <= 'f');
 }
 
+/* The number that so many hexadecimal digits, up to eight, stand for. */
+MTWS_PRIVATE uint32_t mtws__hex(const uint8_t *digits, size_t count) {
+    uint32_t value = 0;
+    for (size_t i = 0; i < count; i++) {
+        char c = mtws__lower((char)digits[i]);
+        value = value * 16 + (uint32_t)(c - (mtws__is_digit(c) ? '0' : 'a' - 10));
+    }
+    return value;
+}
+
 MTWS_PRIVATE mtws__span mtws__span_of(const char *text) {
     mtws__span span;
     span.data = (const uint8_t *)text;
@@ -2194,15 +2204,6 @@ MTWS_PRIVATE size_t mtws__json_put_utf8(uint8_t out[4], uint32_t point) {
     return size;
 }
 
-MTWS_PRIVATE uint32_t mtws__json_hex4(const uint8_t *digits) {
-    uint32_t value = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = mtws__lower((char)digits[i]);
-        value = value * 16 + (uint32_t)(c - (mtws__is_digit(c) ? '0' : 'a' - 10));
-    }
-    return value;
-}
-
 /* The character at *at of a string's inside, decoded; *at moves past it. 0: a lone surrogate. */
 MTWS_PRIVATE size_t mtws__json_decode(mtws__span text, size_t *at, uint8_t out[4]) {
     static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
@@ -2217,11 +2218,11 @@ MTWS_PRIVATE size_t mtws__json_decode(mtws__span text, size_t *at, uint8_t out[4
         out[0] = name != NULL ? (uint8_t)values[name - names] : c;
         return 1;
     }
-    uint32_t point = mtws__json_hex4(text.data + *at);
+    uint32_t point = mtws__hex(text.data + *at, 4);
     *at += 4;
     if (point >= 0xd800 && point < 0xdc00 && text.size - *at >= 6 && text.data[*at] == '\\' &&
         text.data[*at + 1] == 'u') {
-        uint32_t low = mtws__json_hex4(text.data + *at + 2);
+        uint32_t low = mtws__hex(text.data + *at + 2, 4);
         if (low < 0xdc00 || low > 0xdfff) return 0;
         point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
         *at += 6;
@@ -2441,14 +2442,11 @@ MTWS_PRIVATE bool mtws__url_ip4(mtws__span text, uint8_t out[4]) {
 
 /* Two bytes of an IPv6 literal: one to four hexadecimal digits. */
 MTWS_PRIVATE bool mtws__url_ip6_group(mtws__span text, uint8_t *out) {
-    uint32_t value = 0;
     if (text.size == 0 || text.size > 4) return false;
     for (size_t i = 0; i < text.size; i++) {
-        char digit = mtws__lower((char)text.data[i]);
-        if (!mtws__is_hex(digit)) return false;
-        value = value * 16 + (uint32_t)(digit - (mtws__is_digit(digit) ? '0' : 'a' - 10));
+        if (!mtws__is_hex((char)text.data[i])) return false;
     }
-    mtws__store_big(out, 2, value);
+    mtws__store_big(out, 2, mtws__hex(text.data, text.size));
     return true;
 }
 
@@ -2510,19 +2508,27 @@ MTWS_PRIVATE bool mtws__url_host(mtws__url *url, mtws__span *rest) {
     return url->host.size > 0 && url->host.size <= MTWS__HOST_MAX;
 }
 
+/* A number of one to five digits at most `limit`, or -1. */
+MTWS_PRIVATE int32_t mtws__url_number(mtws__span text, int32_t limit) {
+    int32_t value = 0;
+    if (text.size == 0 || text.size > 5) return -1;
+    for (size_t i = 0; i < text.size; i++) {
+        if (!mtws__is_digit((char)text.data[i])) return -1;
+        value = value * 10 + (text.data[i] - '0');
+    }
+    return value <= limit ? value : -1;
+}
+
 /* url->port comes as the scheme's. */
 MTWS_PRIVATE bool mtws__url_port(mtws__url *url, mtws__span rest) {
     if (rest.size == 0) return true;
-    if (rest.data[0] != ':' || rest.size > 6) return false;
+    if (rest.data[0] != ':') return false;
     if (rest.size == 1) return true; /* RFC 3986 section 3.2.3: an empty port is the default */
-    uint32_t port = 0;
-    for (size_t i = 1; i < rest.size; i++) {
-        if (!mtws__is_digit((char)rest.data[i])) return false;
-        port = port * 10 + (uint32_t)(rest.data[i] - '0');
-    }
-    if (port == 0 || port > 65535) return false;
-    url->port = (uint16_t)port;
-    return true;
+    rest.data++;
+    rest.size--;
+    int32_t port = mtws__url_number(rest, 65535);
+    if (port > 0) url->port = (uint16_t)port;
+    return port > 0;
 }
 
 /* Takes "://[userinfo@]host[:port]" off the text. */
@@ -2582,22 +2588,12 @@ MTWS_PRIVATE void mtws__url_encode(mtws__writer *w, const char *text) {
     }
 }
 
-/* The byte that the percent escape at data stands for. */
-MTWS_PRIVATE uint8_t mtws__url_escape(const uint8_t *data) {
-    uint32_t value = 0;
-    for (int i = 1; i <= 2; i++) {
-        char digit = mtws__lower((char)data[i]);
-        value = value * 16 + (uint32_t)(digit - (mtws__is_digit(digit) ? '0' : 'a' - 10));
-    }
-    return (uint8_t)value;
-}
-
 /* Percent escapes become bytes. False where one becomes a control character. */
 MTWS_PRIVATE bool mtws__url_decode(mtws__writer *w, mtws__span span) {
     for (size_t i = 0; i < span.size; i++) {
         char c = (char)span.data[i];
         if (c == '%') {
-            c = (char)mtws__url_escape(span.data + i);
+            c = (char)mtws__hex(span.data + i + 1, 2);
             i += 2;
         }
         if ((uint8_t)c < 0x20 || c == 0x7f) return false;
@@ -5040,7 +5036,6 @@ MTWS_PRIVATE void mtws__dns_config_word(mtws__dns_config *c, const char *word, i
  * [2620:fe::fe]:53. */
 MTWS_PRIVATE bool mtws__dns_server_parse(mtws__span text, mtws__ip *ip, uint16_t *port) {
     mtws__span rest = text;
-    uint32_t value = 0;
     *port = MTWS__DNS_PORT;
     if (mtws__ip_parse(text, ip)) return true;
     if (text.data[0] == '[') {
@@ -5054,13 +5049,12 @@ MTWS_PRIVATE bool mtws__dns_server_parse(mtws__span text, mtws__ip *ip, uint16_t
     } else {
         text = mtws__url_cut(&rest, ":");
     }
-    if (rest.size < 2 || rest.size > 6 || rest.data[0] != ':') return false;
-    for (size_t i = 1; i < rest.size; i++) {
-        if (!mtws__is_digit((char)rest.data[i])) return false;
-        value = value * 10 + (uint32_t)(rest.data[i] - '0');
-    }
+    if (rest.size == 0 || rest.data[0] != ':') return false;
+    rest.data++;
+    rest.size--;
+    int32_t value = mtws__url_number(rest, 65535);
     *port = (uint16_t)value;
-    return value >= 1 && value <= 65535 && mtws__ip_parse(text, ip);
+    return value > 0 && mtws__ip_parse(text, ip);
 }
 
 /* The servers of options.dns_servers, which stand between commas or blanks. False: one is none, or
@@ -6983,17 +6977,6 @@ MTWS_PRIVATE bool mtws__proxy_suffix(mtws__span word, mtws__span host) {
     return mtws__url_is_under(host, word);
 }
 
-/* A number of one to five digits at most `limit`, or -1. */
-MTWS_PRIVATE int32_t mtws__proxy_number(mtws__span text, int32_t limit) {
-    int32_t value = 0;
-    if (text.size == 0 || text.size > 5) return -1;
-    for (size_t i = 0; i < text.size; i++) {
-        if (!mtws__is_digit((char)text.data[i])) return -1;
-        value = value * 10 + (text.data[i] - '0');
-    }
-    return value <= limit ? value : -1;
-}
-
 /* "10.1.2.3", "10.0.0.0/8", "fd00::/8": whether the address is among them. */
 MTWS_PRIVATE bool mtws__proxy_network(mtws__span word, const uint8_t *address, size_t size) {
     uint8_t network[16];
@@ -7003,7 +6986,7 @@ MTWS_PRIVATE bool mtws__proxy_network(mtws__span word, const uint8_t *address, s
     if (word.size > 0) {
         word.data++;
         word.size--;
-        bits = mtws__proxy_number(word, bits);
+        bits = mtws__url_number(word, bits);
     }
     if (bits < 0) return false;
     size_t whole = (size_t)bits / 8;
@@ -7033,7 +7016,7 @@ MTWS_PRIVATE bool mtws__proxy_word_spares(mtws__span word, mtws__span host, uint
     if (rest.size > 0) {
         rest.data++;
         rest.size--;
-        if (mtws__proxy_number(rest, 65535) != port) return false;
+        if (mtws__url_number(rest, 65535) != port) return false;
     }
     size_t size = mtws__url_address(host, address);
     if (size > 0) return mtws__proxy_network(name, address, size);
@@ -8797,7 +8780,7 @@ MTWS_PRIVATE size_t mtws__client_secret_at(const char *text, mtws__span secret, 
     for (size_t i = 0; i < secret.size; i++, size++) {
         char c = (char)secret.data[i];
         if (decode && c == '%' && secret.size - i >= 3) {
-            c = (char)mtws__url_escape(secret.data + i);
+            c = (char)mtws__hex(secret.data + i + 1, 2);
             i += 2;
         }
         if (text[size] != c || c == 0) return 0;
