@@ -42,6 +42,40 @@ def now_ms():
     return time.monotonic_ns() // 1000000
 
 
+class Stalls:
+    """When the machine stood still: a thread that only sleeps wakes so much too late. Less than
+    LEAST_MS is what threads beside others always are, and does not count."""
+
+    STEP_MS, LEAST_MS = 10, 30
+
+    def __init__(self):
+        self.late = []  # (ms of waking, ms too late)
+        self.due = now_ms()  # the next waking
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self):
+        while True:
+            self.due = now_ms() + self.STEP_MS
+            time.sleep(self.STEP_MS / 1000)
+            now = now_ms()
+            if now >= self.due + self.LEAST_MS:
+                self.late.append((now, now - self.due))
+
+    def since(self, ms):
+        """Its sum from then on. A bound of time is one of time in which the machine runs."""
+        total, overdue = 0, now_ms() - self.due  # it may not have run yet since the latest
+        if overdue >= self.LEAST_MS:
+            total = min(overdue, now_ms() - ms)
+        for at, late in reversed(self.late):
+            if at <= ms:
+                break
+            total += min(late, at - ms)
+        return total
+
+
+stalls = Stalls()
+
+
 def run(command, text=None):
     """Runs a command that has to succeed."""
     done = subprocess.run(command, input=text, text=True, stdout=subprocess.PIPE,
@@ -111,11 +145,13 @@ class Client:
             self.take(line.decode("utf-8", "replace"))
 
     def wait(self, condition, limit_ms):
-        """Reads until condition() is true or the monotonic time is limit_ms; what it then is."""
+        """Reads until condition() is true or the monotonic time is limit_ms, and later by what the
+        machine stood still meanwhile; what it then is."""
+        since = now_ms()
         while True:
             self.read(0)
             value = condition()
-            left = limit_ms - now_ms()
+            left = limit_ms + stalls.since(since) - now_ms()
             if value or left <= 0:
                 return value
             self.read(left)
