@@ -139,9 +139,14 @@ static void settle(message *m, mtws_result result) {
     m->result = result;
 }
 
-/* What a message that never left and has not begun may meet. */
+/* What a message that has not begun on this connection may meet ... */
+static bool may_expire(size_t i, size_t untouched) {
+    return i >= untouched && w.list[i].now == WAITING;
+}
+
+/* ... and one that never left. */
 static bool is_droppable(size_t i, size_t untouched) {
-    return i >= untouched && w.list[i].now == WAITING && !w.list[i].left;
+    return may_expire(i, untouched) && !w.list[i].left;
 }
 
 /* ---- what is written --------------------------------------------------------------------------- */
@@ -359,7 +364,7 @@ static void expire(uint64_t passed_us) {
     w.now_us += passed_us;
     mtws__queue_expire(&w.q, w.now_us);
     for (size_t i = w.from; i < w.count; i++) {
-        if (is_droppable(i, untouched) && w.list[i].deadline_us <= w.now_us) {
+        if (may_expire(i, untouched) && w.list[i].deadline_us <= w.now_us) {
             settle(&w.list[i], MTWS_ERR_EXPIRED);
         }
     }
@@ -447,7 +452,7 @@ static void check_all(void) {
         const message *m = &w.list[i];
         unsettled += m->now != SETTLED;
         unconfirmed += m->now == WRITTEN;
-        if (is_droppable(i, untouched)) expiry_us = mtws__min_u64(expiry_us, m->deadline_us);
+        if (may_expire(i, untouched)) expiry_us = mtws__min_u64(expiry_us, m->deadline_us);
     }
     CHECK(mtws__queue_unsettled(&w.q) == unsettled);
     CHECK(mtws__queue_unconfirmed(&w.q) == unconfirmed);
