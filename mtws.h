@@ -2419,7 +2419,7 @@ MTWS_PRIVATE mtws__span mtws__url_cut(mtws__span *rest, const char *stops) {
         if (c != 0 && strchr(stops, c)) break;
         head.size++;
     }
-    rest->data += head.size;
+    if (head.size > 0) rest->data += head.size; /* what is empty may be nowhere */
     rest->size -= head.size;
     return head;
 }

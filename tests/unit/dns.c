@@ -1316,6 +1316,18 @@ static void stale(void) {
     CHECK_OUTCOME(SILENT);
 }
 
+/* The two questions differ in their ids, although chance draws the same for both. */
+static void ids_differ(void) {
+    int slot;
+    world(1);
+    memset(net.random.block, 0x5a, sizeof net.random.block);
+    net.random.used = 0;
+    mtws__dns_start(&net.dns, "h.example", false, net.now_us);
+    CHECK_INT(mtws__dns_next(&net.dns, net.now_us, &net.random, &slot), MTWS__DNS_SEND);
+    CHECK_UINT(net.dns.tries[slot].ids[0], 0x5a5b);
+    CHECK_UINT(net.dns.tries[slot].ids[1], 0x5a5a);
+}
+
 /* A look-up that ends because a connection is there keeps what it knows. */
 static void finished_early(void) {
     int slot;
@@ -1497,6 +1509,7 @@ int main(int argc, char **argv) {
         TEST(cache_is_small),
         TEST(doubt),
         TEST(stale),
+        TEST(ids_differ),
         TEST(finished_early),
         TEST(understands_nothing),
         TEST(streams),
