@@ -9956,7 +9956,10 @@ MTWS_PRIVATE bool mtws__client_parse(mtws_client *ws, mtws_event *event) {
     while (c->phase == MTWS__PHASE_OPEN || (c->phase == MTWS__PHASE_CLOSING && !c->close_heard)) {
         switch (mtws__message_next(m, &budget)) {
         case MTWS__INPUT_MORE: c->unparsed = c->full = false; return false;
-        case MTWS__INPUT_BUSY: return false;
+        case MTWS__INPUT_BUSY:
+            if (!mtws__client_is_overtime(ws)) return false;
+            budget = MTWS__FRAMES_PER_STEP; /* the last step: a Close that is there is heard */
+            break;
         case MTWS__INPUT_PING: mtws__client_on_ping(ws); break;
         case MTWS__INPUT_PONG: mtws__client_on_pong(ws); break;
         case MTWS__INPUT_CLOSE: mtws__client_on_close(ws); break;
@@ -10197,6 +10200,7 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
             mtws__client_end(ws, MTWS__CAUSE_FAILED);
             return;
         }
+        if (c->unparsed && !mtws__client_is_overtime(ws)) return; /* the answer may lie there */
         if (!c->doomed && !c->close_heard) {
             mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
                                      "the server did not answer our Close within "

@@ -36,6 +36,7 @@ static mtws_result program_send(size_t size, uint8_t kind, unsigned flags, bool 
         return MTWS_ERR_ARGUMENT;
     }
     content_fill(program_content, sim.count + 1, kind, size, 0, size);
+    bool waits = first_waits(conn_now()); /* others, written or not, may not be told yet */
     mtws_get_stats(sim.ws, &before);
     mtws_result result = mtws_send(sim.ws, (mtws_kind)kind, program_content, size, flags, &id);
     mtws_get_stats(sim.ws, &after);
@@ -51,7 +52,7 @@ static mtws_result program_send(size_t size, uint8_t kind, unsigned flags, bool 
         REQUIRE(!bound || m->conn != 0, "send",
                 "taken for the present connection, and there is none");
         if (queue == CLASS_FIRST) {
-            sim.first_progress = sim.first_waiting == 0 ? sim.progress : sim.first_progress;
+            sim.first_progress = waits ? sim.first_progress : sim.progress;
             sim.first_waiting++;
             sim.first_conn = sim.serial;
         }
