@@ -949,6 +949,7 @@ static void evicted_before_a_mark(void) {
         mtws__queue_frames(&q, MTWS_TEXT, true, (const uint8_t *)"ab", 2, 100, &r);
         CHECK(q.barrier > q.first && q.barrier <= q.end);
         CHECK(mtws__queue_entry(&q, q.barrier - 1)->id >= 4);
+        CHECK(mtws__queue_entry(&q, q.barrier - 1)->first_id <= 4);
         if (q.barrier < q.end) CHECK(mtws__queue_entry(&q, q.barrier)->id >= 5);
     }
 }
