@@ -727,6 +727,30 @@ static void disconnect_under_a_flood(void) {
     peer_finish(&p);
 }
 
+/* The server's Close came in time and lies behind more frames than one step takes: a program that
+ * is a little late hears it. When it is a second late the message before it is not handed over. */
+static void disconnected_behind_many_frames(void) {
+    static const peer_plan plans[] = {{.no_close = true}};
+    for (int late = 0; late < 2; late++) {
+        test_context("late %d", late);
+        peer p;
+        peer_init(&p);
+        PEER_PLANS(&p, plans);
+        if (!peer_open_up(&p)) return;
+        CHECK_INT(mtws_disconnect(p.ws, 1000, NULL), MTWS_OK);
+        peer_run(&p);
+        peer_stream(&p, "text-:a");
+        for (int i = 0; i < 5000; i++) peer_stream(&p, "cont-");
+        peer_stream(&p, "cont:b close:1000");
+        p.now_us += late ? 6000000 : 5500000;
+        peer_run(&p);
+        const peer_event *end = peer_last_state(&p, MTWS_STATE_DISCONNECTED);
+        if (CHECK(end != NULL)) CHECK_INT(end->event.result, MTWS_OK);
+        CHECK_UINT(p.received.size, late ? 0 : 2);
+        peer_finish(&p);
+    }
+}
+
 /* What is sent while messages are handed over one after the other leaves after 1 ms, although there
  * are more of them. */
 static void replies_leave_in_time(void) {
@@ -779,6 +803,7 @@ int main(int argc, char **argv) {
         TEST(wrong_in_a_full_buffer),
         TEST(full_of_early_answers),
         TEST(disconnect_under_a_flood),
+        TEST(disconnected_behind_many_frames),
         TEST(replies_leave_in_time),
     };
     return TEST_MAIN(tests, argc, argv);
