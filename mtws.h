@@ -10200,7 +10200,7 @@ MTWS_PRIVATE void mtws__client_judge(mtws_client *ws) {
             mtws__client_end(ws, MTWS__CAUSE_FAILED);
             return;
         }
-        if (c->unparsed && !mtws__client_is_overtime(ws)) return; /* the answer may lie there */
+        if (c->unparsed) return; /* the answer may lie there: parsing ends with overtime */
         if (!c->doomed && !c->close_heard) {
             mtws__client_set_failure(ws, MTWS_ERR_TIMEOUT,
                                      "the server did not answer our Close within "
