@@ -91,12 +91,17 @@ static void settle(outbox *o, unsigned long long number) {
 static void load(outbox *o) {
     char line[LINE_MAX_SIZE + 40], fresh[4096];
     FILE *old = fopen(o->path, "r");
+    if (!old && errno != ENOENT) die(o->path);
     while (old && fgets(line, sizeof line, old) && strchr(line, '\n')) {
         char *text;
         unsigned long long number = strtoull(line + 1, &text, 10);
         line[strcspn(line, "\n")] = '\0';
         if (line[0] == '-') settle(o, number);
         else if (line[0] == '+' && *text == ' ') add(o, number, text + 1);
+    }
+    if (old && (ferror(old) || !feof(old))) { /* what can't be read is not thrown away */
+        fprintf(stderr, "%s: it cannot be read, or is no outbox\n", o->path);
+        exit(1);
     }
     if (old) fclose(old);
     if (snprintf(fresh, sizeof fresh, "%s.new", o->path) >= (int)sizeof fresh) die(o->path);

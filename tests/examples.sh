@@ -239,6 +239,11 @@ test_outbox() {
     launch "$bin/outbox" box "$url" </dev/null
     check 'nor sent again' ended_with 0
     check 'and the file is short' [ "$(cat box)" = -5000 ]
+    head -c 9000 /dev/zero | tr '\0' x >other
+    cp other foreign
+    launch "$bin/outbox" foreign "$url" </dev/null
+    check 'ends with 1 at a file of another kind' ended_with 1
+    check 'and leaves it' cmp foreign other
 }
 
 test_gameloop() {
