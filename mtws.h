@@ -77,9 +77,9 @@
  *    Its work per call is bounded, whatever servers send; see WORK.
  * 4. Memory is one block of mtws_memory_required(&options) bytes. Every queue and text has a limit
  *    with a name, and an error that says which.
- * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms, or, where bytes
- *    still come in or leave, so that it may only be slow, four times that timeout; unless the
- *    program has paused the client, and messages wait for it.
+ * 5. A dead link is noticed within heartbeat_interval_ms + heartbeat_timeout_ms; the timeout counts
+ *    four times where bytes still come in or leave, since the link may only be slow. Not so while
+ *    the program has paused the client, and messages wait for it.
  * 6. The server is not trusted: no byte sequence from it causes undefined behaviour, unbounded
  *    memory or unbounded work.
  * 7. The same inputs give the same run: time, randomness and I/O come through hooks.
